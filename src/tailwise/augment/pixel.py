@@ -1,0 +1,44 @@
+"""Pad-and-crop, horizontal flip and normalisation with one draw per sample, by one index gather (graph-safe)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Pixel(nn.Module):
+    """uint8 images to normalised float images, augmented when draws are given.
+
+    The padding is black in pixel space, as torchvision's ``RandomCrop(padding=...)`` before ``Normalize`` gives it.
+
+    Args:
+        padding: Pixels added on every side before the crop; offsets run from 0 to ``2 * padding``.
+        mean: Per channel, in [0, 1].
+        std: Per channel, in [0, 1].
+    """
+
+    def __init__(self, padding: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.padding = padding
+        self.register_buffer("shift", torch.tensor(mean).mul(255).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor(std).mul(255).reciprocal().view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor, crop: Tensor | None = None, flip: Tensor | None = None) -> Tensor:
+        """Shape: image uint8 ``[B,3,H,W]``, crop int64 ``[B,2]`` (top, left), flip bool ``[B]`` -> float ``[B,3,H,W]``."""
+        if crop is not None and flip is not None:
+            image = self.crop_and_flip(image, crop, flip)
+        shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
+        return (image.to(shift.dtype) - shift) * scale
+
+    def crop_and_flip(self, image: Tensor, crop: Tensor, flip: Tensor) -> Tensor:
+        """The augmented uint8 images, same shape and in channels-last memory."""
+        height, width = image.shape[-2:]
+        rows = crop[:, :1] + torch.arange(height, device=image.device)
+        straight = torch.arange(width, device=image.device)
+        columns = crop[:, 1:] + torch.where(flip[:, None], straight.flip(0), straight)
+        padded = functional.pad(image, [self.padding] * 4) if self.padding else image
+        sample = torch.arange(image.shape[0], device=image.device)[:, None, None]
+        return padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

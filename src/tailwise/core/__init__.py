@@ -1,0 +1,1 @@
+"""What everything else stands on: class statistics, the registry, specifications, random streams, errors."""

@@ -1,0 +1,154 @@
+"""Decoding: square uint8 images of one size, many at a time, with a reason for every file that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tailwise.core.errors import DataError
+from tailwise.data.index import Pool
+from tailwise.data.rgb import UnreadableImage
+
+T = TypeVar("T")
+
+#: Called with the number of images done and the total.
+Progress = Callable[[int, int], None]
+
+
+def decode(pool: Pool, position: int, size: int) -> NDArray[np.uint8]:
+    """One image as a square of ``size`` pixels.
+
+    The short side is brought to ``size`` by antialiased bilinear interpolation (an image that has it already is left
+    as it is) and the centre is kept. The centre square is cut first and scaled after, which shows the same square
+    without the huge intermediate image that a long, thin picture would need.
+
+    Args:
+        pool: Where the image is.
+        position: Its position in the pool.
+        size: Side of the result in pixels.
+
+    Returns:
+        Shape ``[3, size, size]``, RGB.
+
+    Raises:
+        UnreadableImage: The file is missing, damaged or not an image.
+        DataError: A size below 1.
+    """
+    _check_size(size)
+    image = pool.read(position, at_least=size)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = (left, top, left + side, top + side)
+    image = image.crop(square) if side == size else image.resize((size, size), Image.Resampling.BILINEAR, box=square)
+    return np.array(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1), order="C")
+
+
+def decode_many(
+    pool: Pool,
+    positions: Sequence[int] | NDArray[np.int64],
+    size: int,
+    workers: int = 2,
+    on_progress: Progress | None = None,
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Many images at once, in the order of ``positions``.
+
+    Args:
+        pool: Where the images are.
+        positions: ``n`` positions in the pool.
+        size: Side of the results in pixels.
+        workers: Decoding threads (Pillow decodes outside the interpreter lock).
+        on_progress: Called with the number of images done and ``n``.
+
+    Returns:
+        Images of shape ``[n, 3, size, size]``, and the reason for every position that could not be read; its row is
+        black.
+
+    Raises:
+        DataError: A size below 1.
+    """
+    _check_size(size)
+    order = [int(position) for position in positions]
+    if pool.array is not None and pool.array.shape[1:3] == (size, size):
+        rows = pool.array[order]
+        rows = np.repeat(rows[:, None], 3, axis=1) if rows.ndim == 3 else rows.transpose(0, 3, 1, 2)
+        if on_progress is not None:
+            on_progress(len(order), len(order))
+        return np.ascontiguousarray(rows), {}
+    images = np.zeros((len(order), 3, size, size), dtype=np.uint8)
+    bad: dict[int, str] = {}
+
+    def fill(row: int) -> str | None:
+        try:
+            images[row] = decode(pool, order[row], size)
+        except UnreadableImage as error:
+            return error.reason
+        return None
+
+    for row, reason in enumerate(in_threads(fill, range(len(order)), workers)):
+        if reason is not None:
+            bad[order[row]] = reason
+        if on_progress is not None:
+            on_progress(row + 1, len(order))
+    return images, bad
+
+
+def find_unreadable(
+    pool: Pool,
+    positions: Sequence[int] | NDArray[np.int64],
+    workers: int = 2,
+    on_progress: Progress | None = None,
+) -> dict[int, str]:
+    """Decodes every image completely and returns the reason for each position that fails."""
+    order = [int(position) for position in positions]
+
+    def check(position: int) -> str | None:
+        try:
+            pool.read(position)
+        except UnreadableImage as error:
+            return error.reason
+        return None
+
+    bad: dict[int, str] = {}
+    for done, (position, reason) in enumerate(zip(order, in_threads(check, order, workers), strict=True), start=1):
+        if reason is not None:
+            bad[position] = reason
+        if on_progress is not None:
+            on_progress(done, len(order))
+    return bad
+
+
+def sample_sizes(pool: Pool, sample: int = 200) -> list[tuple[int, int]]:
+    """Width and height of up to ``sample`` readable images, spread evenly over the pool."""
+    spread = np.unique(np.linspace(0, len(pool) - 1, min(sample, len(pool))).astype(np.int64)) if len(pool) else ()
+    sizes: list[tuple[int, int]] = []
+    for position in spread:
+        try:
+            sizes.append(pool.size_of(int(position)))
+        except UnreadableImage:
+            continue
+    return sizes
+
+
+def common_size(pool: Pool, sample: int = 200) -> tuple[int, int] | None:
+    """The width and height that all sampled images share, or ``None`` when they differ or none is readable."""
+    sizes = set(sample_sizes(pool, sample))
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def in_threads(call: Callable[[int], T], items: Sequence[int], workers: int) -> Iterator[T]:
+    """``call`` of every item, in order; what has not started is given up when the caller stops early."""
+    if workers <= 1:
+        yield from map(call, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(call, items)
+
+
+def _check_size(size: int) -> None:
+    if size < 1:
+        raise DataError(f"image size must be 1 pixel or more, got {size}")

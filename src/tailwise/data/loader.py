@@ -1,0 +1,126 @@
+"""Host path: worker processes decode the images that the plan names, with the plan's seed for every image."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tailwise.core.types import Batch
+from tailwise.data.images import decode
+from tailwise.data.index import Pool
+from tailwise.data.plan import EpochPlan
+from tailwise.data.source import DeviceDraws
+from tailwise.data.transforms import ItemTransform
+
+Item = tuple[int, int]
+
+
+class _Images(Dataset[Tensor]):
+    """Decoded images by (position in the pool, item seed)."""
+
+    def __init__(self, pool: Pool, size: int, transform: ItemTransform | None) -> None:
+        self.pool, self.size, self.transform = pool, size, transform
+
+    def __getitem__(self, item: Item) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        position, seed = item
+        if self.transform is None:
+            return torch.from_numpy(decode(self.pool, position, self.size))
+        return self.transform(self.pool.read(position), seed)
+
+
+class _Rows(Sampler[list[Item]]):
+    """The rows of the plan in use; set before each epoch."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[Item]] = []
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class HostSource:
+    """Training images decoded batch by batch in worker processes.
+
+    Args:
+        pool: Where the images lie.
+        positions: int64 ``[N]``, the training index's positions in the pool.
+        labels: int64 ``[N]``.
+        size: Height and width of the images handed out.
+        transform: Random per-image transform, or None for resize and centre crop only.
+        workers: Processes; 0 decodes in this one. The batches do not depend on it.
+        device: Where the batches go.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        positions: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        *,
+        size: int,
+        transform: ItemTransform | None,
+        workers: int,
+        device: torch.device,
+    ) -> None:
+        self.positions, self.labels, self.device = positions, labels, device
+        self.rows = _Rows()
+        self.loader: DataLoader[Tensor] = DataLoader(
+            _Images(pool, size, transform),
+            batch_sampler=self.rows,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=_quiet_worker,
+        )
+
+    def batches(self, plan: EpochPlan, start: int = 0) -> Iterator[Batch]:
+        """The batches of a plan from step ``start`` on."""
+        draws = DeviceDraws(plan, self.labels, self.device)
+        self.rows.rows = [self._row(plan, step) for step in range(start, plan.steps)]
+        for step, images in enumerate(self.loader, start):
+            images = images.to(self.device, non_blocking=True)
+            by_stream: dict[str, Tensor] = {}
+            first = 0
+            for name, part in plan.streams.items():
+                by_stream[name] = images[first : first + part.index.shape[1]]
+                first += part.index.shape[1]
+            yield draws.batch(step, by_stream)
+
+    def _row(self, plan: EpochPlan, step: int) -> list[Item]:
+        items: list[Item] = []
+        for part in plan.streams.values():
+            positions: list[int] = self.positions[part.index[step]].tolist()
+            items.extend(zip(positions, part.item_seed[step].tolist(), strict=True))
+        return items
+
+
+def evaluation_batches(
+    pool: Pool, positions: NDArray[np.int64], *, size: int, batch: int, workers: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images uint8 ``[B,3,size,size]`` and labels ``[B]`` of an evaluation split, decoded by workers, in order."""
+    items = [(int(position), 0) for position in positions]
+    rows = _Rows()
+    rows.rows = [items[first : first + batch] for first in range(0, len(items), batch)]
+    loader: DataLoader[Any] = DataLoader(
+        _Images(pool, size, None), batch_sampler=rows, num_workers=workers, worker_init_fn=_quiet_worker
+    )
+    for row, images in zip(rows.rows, loader, strict=True):
+        labels = torch.from_numpy(pool.labels[[position for position, _ in row]])
+        yield images.to(device), labels.to(device)
+
+
+def _quiet_worker(number: int) -> None:
+    """Ctrl-C reaches every process of a terminal; only the main one shall answer it."""
+    del number
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

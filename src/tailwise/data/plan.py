@@ -1,0 +1,140 @@
+"""EpochPlan: every index and every random draw of one epoch as arrays, made before the epoch and sliced by rank.
+
+Both data paths read the same plan, so they see the same batches; the number of workers cannot matter; and an epoch
+can be entered at any step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailwise.core.errors import RunError
+from tailwise.core.rng import generator
+from tailwise.core.stats import ClassStats
+
+if TYPE_CHECKING:
+    from tailwise.engine.recipe import Data, Stage
+
+
+@dataclass(frozen=True, eq=False)
+class StreamPlan:
+    """What one stream shows in an epoch; S steps, B images a step (of this rank, after slicing).
+
+    Attributes:
+        index: int64 ``[S,B]``, positions in the training index.
+        crop: int64 ``[S,B,2]``, top and left offset in the padded image.
+        flip: bool ``[S,B]``.
+        item_seed: int64 ``[S,B]``, seeds of the per-image transforms of the host path.
+    """
+
+    index: NDArray[np.int64]
+    crop: NDArray[np.int64]
+    flip: NDArray[np.bool_]
+    item_seed: NDArray[np.int64]
+
+    def rank_slice(self, rank: int, world: int) -> StreamPlan:
+        """Columns ``rank::world`` of every array."""
+        part = slice(rank, None, world)
+        return StreamPlan(self.index[:, part], self.crop[:, part], self.flip[:, part], self.item_seed[:, part])
+
+
+@dataclass(frozen=True, eq=False)
+class EpochPlan:
+    """One epoch: a plan for every stream, and the draws of the stage's augmentation slots by slot name."""
+
+    streams: Mapping[str, StreamPlan]
+    draws: Mapping[str, Mapping[str, NDArray[Any]]]
+
+    @property
+    def steps(self) -> int:
+        """Number of steps S."""
+        return next(iter(self.streams.values())).index.shape[0]
+
+    def rank_slice(self, rank: int, world: int) -> EpochPlan:
+        """The share of one process: columns ``rank::world``; draws given once a step stay whole."""
+        draws = {
+            slot: {name: array[:, rank::world] if array.ndim > 1 else array for name, array in arrays.items()}
+            for slot, arrays in self.draws.items()
+        }
+        return EpochPlan({name: plan.rank_slice(rank, world) for name, plan in self.streams.items()}, draws)
+
+
+def steps_per_epoch(stage: Stage, num_images: int) -> int:
+    """Steps of one epoch: what the stage says, or images over the first stream's batch (at least one)."""
+    if stage.steps_per_epoch is not None:
+        return stage.steps_per_epoch
+    batch = next(iter(stage.streams.values())).batch
+    return max(1, num_images // batch if stage.last_batch == "drop" else -(-num_images // batch))
+
+
+def make_plan(
+    stage: Stage,
+    data: Data,
+    labels: NDArray[np.int64],
+    stats: ClassStats,
+    *,
+    seed: int,
+    stage_number: int,
+    epoch: int,
+    progress: float,
+    steps: int,
+) -> EpochPlan:
+    """The plan of one epoch over the whole global batch.
+
+    Args:
+        stage: Streams and augmentation slots.
+        data: Padding and flip probability.
+        labels: Of the training index, int64 ``[N]``.
+        stats: Class counts of these labels.
+        seed: The recipe's seed; with ``stage_number`` and ``epoch`` it fixes every draw.
+        stage_number: From 0.
+        epoch: Within the stage, from 0.
+        progress: Share of the stage that is done, in [0, 1]; all a sampler learns of time.
+        steps: Number of steps S.
+    """
+
+    def rng(purpose: str) -> np.random.Generator:
+        return generator(seed, stage_number, epoch, purpose)
+
+    streams: dict[str, StreamPlan] = {}
+    for name, stream in stage.streams.items():
+        shape = (steps, stream.batch)
+        index = stream.sampler.draw(labels, stats, progress, steps * stream.batch, rng(f"{name}/index"))
+        cropped = data.augmentation == "pad_crop"
+        streams[name] = StreamPlan(
+            index=np.asarray(index, dtype=np.int64).reshape(shape),
+            crop=rng(f"{name}/crop").integers(0, 2 * data.padding + 1, (*shape, 2))
+            if cropped
+            else np.zeros((*shape, 2), np.int64),
+            flip=rng(f"{name}/flip").random(shape) < (data.flip if data.augmentation != "none" else 0.0),
+            item_seed=rng(f"{name}/item").integers(0, 2**62, shape),
+        )
+    draws: dict[str, Mapping[str, NDArray[Any]]] = {}
+    main, total = next(iter(stage.streams.values())).batch, sum(stream.batch for stream in stage.streams.values())
+    if stage.mix is not None:
+        draws["mix"] = stage.mix.draw(rng("mix"), steps, main)
+    for view in stage.views:
+        draws[view.stream] = view.draw(rng(f"view/{view.stream}"), steps, total)
+    if stage.feature_aug is not None:
+        draws["feature_aug"] = stage.feature_aug.draw(rng("feature_aug"), steps, total)
+    return EpochPlan(streams, draws)
+
+
+def check_batches(stage: Stage, world: int) -> None:
+    """Refuses a global batch that the processes cannot share evenly.
+
+    Raises:
+        RunError: Names the stream, its batch, the number of processes and the nearest batch that works.
+    """
+    for name, stream in stage.streams.items():
+        if stream.batch % world:
+            near = max(world, round(stream.batch / world) * world)
+            raise RunError(
+                f"stream {name!r} has a global batch of {stream.batch}, which {world} processes cannot share evenly; "
+                f"the nearest batch that works is {near}"
+            )

@@ -1,0 +1,133 @@
+"""One checkpoint format: weights as safetensors, training state for weights-only loading, complete or absent.
+
+A checkpoint is a folder ``checkpoints/step-00000300`` that is written under another name and renamed when it is whole,
+so a kill at any moment leaves the one before. Loading never runs code from the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tailwise.core.errors import RunError
+
+FORMAT = 1
+
+
+def write_error(error: OSError, folder: Path) -> RunError:
+    """The message for a folder that cannot be written or a disk that is full."""
+    reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or str(error))
+    return RunError(f"cannot write to {folder}: {reason}; choose another place with --out. Nothing written so far is lost")
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], note: Mapping[str, str]) -> None:
+    """Writes a safetensors file at once or not at all.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary, dict(note))
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise write_error(error, path.parent) from error
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Raises:
+        RunError: Absent, or not a complete safetensors file.
+    """
+    if not path.is_file():
+        raise RunError(f"no weights at {path}")
+    try:
+        return load_file(path)
+    except Exception as error:  # the library raises a class of its own for damaged files
+        raise RunError(f"{path} is not a complete safetensors file ({error})") from error
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor with an infinite or undefined value, or None."""
+    floating = {name: value for name, value in weights.items() if value.is_floating_point()}
+    flags = torch.stack([value.isfinite().all() for value in floating.values()]).tolist()
+    return next((name for name, fine in zip(floating, flags, strict=True) if not fine), None)
+
+
+class Checkpoints:
+    """The checkpoints of one run; only the newest is kept.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "checkpoints"
+
+    def newest(self) -> Path | None:
+        """The newest complete checkpoint, or None."""
+        found = sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
+        return found[-1] if found else None
+
+    def save(self, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Writes a checkpoint and then removes the older ones.
+
+        Args:
+            step: Steps done in the whole run.
+            weights: Everything in the model's state dict, plus averaged weights under the prefix ``ema.``.
+            state: Tensors, numbers, strings and containers of them.
+
+        Raises:
+            RunError: The folder cannot be written; the checkpoint before stays.
+        """
+        target = self.folder / f"step-{step:09d}"
+        temporary = self.folder / f".writing-{step:09d}"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+            save_file(plain, temporary / "model.safetensors")
+            torch.save({"format": FORMAT, **state}, temporary / "state.pt")
+            for name in ("model.safetensors", "state.pt"):
+                with (temporary / name).open("rb") as file:
+                    os.fsync(file.fileno())
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(temporary, target)
+            for old in self.folder.glob("step-*"):
+                if old != target:
+                    shutil.rmtree(old, ignore_errors=True)
+        except (OSError, RuntimeError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise write_error(error, self.folder.parent) from error
+            # torch.save reports a failed write as a RuntimeError of its own
+            raise RunError(f"cannot write a checkpoint to {self.folder.parent}: {error}") from error
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Weights and state of the newest checkpoint, or None when there is none.
+
+        Raises:
+            RunError: It is damaged or of another format.
+        """
+        path = self.newest()
+        if path is None:
+            return None
+        weights = load_weights(path / "model.safetensors")
+        try:
+            state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise RunError(f"{path / 'state.pt'} is damaged ({error}); delete {path} to start anew") from error
+        if state.get("format") != FORMAT:
+            raise RunError(f"{path} has format {state.get('format')}; this version reads {FORMAT}")
+        return weights, state

@@ -1,0 +1,297 @@
+"""The schema of a recipe: frozen, typed, complete. Its hash is the key of its results.
+
+Fields marked :func:`~tailwise.core.spec.unhashed` say where and how a run happens (folders, device, workers, seed,
+labels for people); two recipes that differ only there compute the same thing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from tailwise.augment.base import FeatureAug, Mix, View
+from tailwise.core.checks import at_least, within
+from tailwise.core.errors import TailwiseError
+from tailwise.core.spec import frozen, spec_hash, unhashed
+from tailwise.engine.schedule import MultiStep, Schedule
+from tailwise.evaluation.shots import SHOT_PROTOCOLS
+from tailwise.heads.base import Head
+from tailwise.heads.linear import Linear
+from tailwise.objectives.base import Objective
+from tailwise.objectives.classification import Classification
+from tailwise.samplers.base import Sampler
+from tailwise.samplers.power import Power
+
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _flag(alias: str) -> Any:
+    return tyro.conf.arg(aliases=[alias])
+
+
+@frozen
+class Data:
+    """Which images, how long-tailed, and how they reach the network."""
+
+    name: str = "digits"
+    """A registered data set; `folder` and `list` read your own images."""
+    location: str | None = unhashed(None)
+    """The folder or the list file of training images, for `folder` and `list`."""
+    root: Annotated[str | None, _flag("--root")] = unhashed(None)
+    """Where the files of CIFAR, or the images of a list, lie."""
+    eval_split: Literal["auto", "val", "test"] = "auto"
+    """The split that is evaluated; auto: test where there is one, else val."""
+    eval_list: Annotated[str | None, _flag("--eval-list")] = unhashed(None)
+    """The list file of evaluation images; found beside the training list by name when not given."""
+    imbalance_factor: Annotated[float | None, _flag("--imbalance")] = None
+    """Cut the training set to this ratio of largest to smallest class; none keeps every image."""
+    profile: Annotated[Literal["exponential", "step", "pareto"], _flag("--profile")] = "exponential"
+    """Shape of the class sizes when an imbalance factor is given."""
+    max_per_class: int | None = None
+    """Size of the largest class when an imbalance factor is given; none: all it has."""
+    subset_seed: int = 0
+    """Chooses the images of the long-tailed subset; 0 gives LDAM-DRW's subset."""
+    subset: Annotated[str | None, _flag("--subset")] = unhashed(None)
+    """An index file saved earlier (every run writes one); replaces the imbalance factor."""
+    strict: Annotated[bool, _flag("--strict"), tyro.conf.FlagCreatePairsOff] = unhashed(False)
+    """Refuse to start when an image cannot be read, instead of going on without it."""
+    image_size: Annotated[int, _flag("--image-size")] = 32
+    """Height and width in pixels; larger images are resized on the short side and cropped in the middle."""
+    augmentation: Literal["pad_crop", "random_resized_crop", "none"] = "pad_crop"
+    """pad_crop on the device; random_resized_crop and jitter per image in the loader's workers."""
+    padding: int = 4
+    """Pixels of black border before the crop of pad_crop."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    color_jitter: float = 0.0
+    """Brightness, contrast and saturation range of random_resized_crop."""
+    mean: tuple[float, float, float] = CIFAR_MEAN
+    """Channel means that are subtracted, in [0, 1]."""
+    std: tuple[float, float, float] = CIFAR_STD
+    """Channel deviations that are divided by, in [0, 1]."""
+    path: Annotated[Literal["auto", "host", "resident"], _flag("--path")] = unhashed("auto")
+    """resident: decode once and keep all images on the device; host: decode in workers, batch by batch."""
+    workers: Annotated[int, _flag("--workers")] = unhashed(2)
+    """Processes (host) or threads (resident) that decode images; results do not depend on it."""
+    fingerprint: str | None = None
+    """Checksum of the images and labels used; filled in when a run starts."""
+
+    def __post_init__(self) -> None:
+        at_least("image_size", self.image_size, 4)
+        at_least("padding", self.padding, 0)
+        at_least("workers", self.workers, 0)
+        at_least("subset_seed", self.subset_seed, 0)
+        within("flip", self.flip, 0, 1)
+        at_least("color_jitter", self.color_jitter, 0)
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be above 0, got {self.std}")
+        if self.max_per_class is not None:
+            at_least("max_per_class", self.max_per_class, 1)
+
+
+@frozen
+class Backbone:
+    """The feature extractor."""
+
+    name: str = "resnet32"
+    """One of ours, or any timm model."""
+    width: float = 1.0
+    """Factor of the channel numbers (our own networks)."""
+    pretrained: bool = False
+    """Start from timm's published weights."""
+    weights: str | None = None
+    """Start from a local file of weights."""
+
+
+@frozen
+class Optim:
+    """The optimiser and its learning-rate schedule."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    """Base learning rate for the recipe's batch."""
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 2e-4
+    """On every parameter, BatchNorm and biases included, as all four papers' code has it."""
+    schedule: Schedule = MultiStep()
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"lr must be above 0, got {self.lr}")
+        within("momentum", self.momentum, 0, 1)
+        at_least("weight_decay", self.weight_decay, 0)
+
+
+@frozen
+class Stream:
+    """One source of training images inside a step."""
+
+    sampler: Sampler = Power()
+    batch: int = 128
+    """Images a step over all processes together."""
+
+    def __post_init__(self) -> None:
+        at_least("batch", self.batch, 1)
+
+
+def _one_stream() -> dict[str, Stream]:
+    return {"main": Stream()}
+
+
+@frozen
+class Stage:
+    """A stretch of training with fixed components. Nothing inside it reads the epoch; time is the list of stages."""
+
+    epochs: int = 200
+    steps: int | None = None
+    """Length in steps instead of epochs."""
+    steps_per_epoch: int | None = None
+    """Steps of an epoch; none: training images / batch of the first stream."""
+    last_batch: Literal["drop", "fill"] = "drop"
+    """drop the images that do not fill a batch (BagofTricks, ResLT), or fill it from the next permutation."""
+    streams: dict[str, Stream] = field(default_factory=_one_stream)
+    mix: Mix | None = None
+    views: tuple[View, ...] = ()
+    feature_aug: FeatureAug | None = None
+    objective: tuple[Objective, ...] = (Classification(),)
+    trainable: str = "all"
+    """all, head, or a regular expression over parameter names."""
+    frozen_bn: Literal["train", "eval"] = "eval"
+    """Mode of BatchNorm layers whose parameters are frozen; train lets their statistics move (D-17)."""
+    reset: tuple[Literal["head", "backbone"], ...] = ()
+    """Parts that start anew from their initialisation."""
+    start_from: str | None = None
+    """A model.safetensors file to load before the stage; none: go on with the current weights."""
+    optim: Optim | None = None
+    """None carries the optimiser and its schedule on from the stage before."""
+
+    def __post_init__(self) -> None:
+        at_least("epochs", self.epochs, 1)
+        if self.steps is not None:
+            at_least("steps", self.steps, 1)
+        if self.steps_per_epoch is not None:
+            at_least("steps_per_epoch", self.steps_per_epoch, 1)
+        if not self.streams:
+            raise ValueError("a stage needs at least one stream")
+        if not self.objective:
+            raise ValueError("a stage needs at least one objective")
+        bad = [name for name in self.streams if not name.isidentifier() or name == "mix"]
+        if bad:
+            raise ValueError(f"a stream's name must be a plain word other than mix, got {bad[0]!r}")
+        try:
+            re.compile(self.trainable)
+        except re.error as error:
+            raise ValueError(f"trainable must be all, head or a regular expression; {error}") from error
+
+
+@frozen
+class Evaluate:
+    """When and how the evaluation split is measured."""
+
+    every: int = 10
+    """Epochs between evaluations."""
+    last: int = 5
+    """The last epochs, each of which is evaluated."""
+    select: Literal["last", "best_on_test"] = "last"
+    """The record that tables print; best_on_test looks at the test images and is shown for comparison only."""
+    shots: str = "kang"
+    """Named rule for many, medium and few shot."""
+    batch: int = 1000
+    """Images a step; no influence on the numbers."""
+
+    def __post_init__(self) -> None:
+        at_least("every", self.every, 1)
+        at_least("last", self.last, 1)
+        at_least("batch", self.batch, 1)
+        if self.shots not in SHOT_PROTOCOLS:
+            raise ValueError(f"shots must be one of {', '.join(SHOT_PROTOCOLS)}, got {self.shots!r}")
+
+
+@frozen
+class Run:
+    """How a run happens on this machine; nothing here changes a result beyond rounding."""
+
+    device: Annotated[Literal["auto", "cpu", "cuda"], _flag("--device")] = "auto"
+    log_every: int = 50
+    """Steps between looks at the loss."""
+    checkpoint_seconds: float = 30.0
+    """Least time between two checkpoints; 0 saves after every step."""
+    tensorboard: Annotated[bool, _flag("--tensorboard"), tyro.conf.FlagCreatePairsOff] = False
+    """Also write TensorBoard files (needs the tensorboard extra)."""
+
+    def __post_init__(self) -> None:
+        at_least("log_every", self.log_every, 1)
+        at_least("checkpoint_seconds", self.checkpoint_seconds, 0)
+
+
+@frozen
+class Recipe:
+    """Everything that determines a number, and how to run it."""
+
+    name: str = unhashed("ce")
+    """What tables and folders call it."""
+    variant: str = unhashed("paper")
+    """paper: as printed; official: as the authors' code runs; own: neither."""
+    notes: str = unhashed("")
+    data: Data = Data()
+    backbone: Backbone = Backbone()
+    head: Head = Linear()
+    stages: tuple[Stage, ...] = (Stage(optim=Optim()),)
+    evaluate: Evaluate = Evaluate()
+    ema: float | None = None
+    """Decay of an exponential moving average of the weights, which is then what is evaluated and saved."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 runs the network in bfloat16 autocast; losses stay in fp32."""
+    seed: int = unhashed(0)
+    """Initial weights, sampling and augmentation."""
+    run: Run = unhashed(Run())
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("a recipe needs at least one stage")
+        if self.stages[0].optim is None:
+            raise ValueError("the first stage needs an optim; later ones may carry it on")
+        for number, stage in enumerate(self.stages):
+            if stage.reset and stage.optim is None:
+                raise ValueError(f"stage {number} resets its {stage.reset[0]}, so it needs an optim of its own")
+        at_least("seed", self.seed, 0)
+        if self.ema is not None:
+            within("ema", self.ema, 0, 1)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits over everything that determines a number, the seed left out."""
+        return spec_hash(self)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
+
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe compressed or stretched to a number of epochs, stages and schedules in proportion.
+
+    Raises:
+        TailwiseError: Fewer epochs than stages, or a stage whose length is given in steps.
+    """
+    if epochs < len(recipe.stages):
+        raise TailwiseError(f"--epochs {epochs} is less than the recipe's {len(recipe.stages)} stages need")
+    if any(stage.steps is not None for stage in recipe.stages):
+        raise TailwiseError("--epochs cannot rescale a stage given in steps; set --stages.N.steps instead")
+    ratio, total = epochs / recipe.epochs, recipe.epochs
+    done, stages = 0, []
+    for number, stage in enumerate(recipe.stages):
+        left = len(recipe.stages) - number - 1
+        end = round(epochs * (sum(s.epochs for s in recipe.stages[: number + 1]) / total))
+        length = min(max(1, end - done), epochs - done - left)
+        done += length
+        optim = stage.optim and dataclasses.replace(stage.optim, schedule=stage.optim.schedule.rescale(ratio))
+        stages.append(dataclasses.replace(stage, epochs=length, optim=optim))
+    return dataclasses.replace(recipe, stages=tuple(stages))

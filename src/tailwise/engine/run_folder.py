@@ -1,0 +1,142 @@
+"""A run's folder: who may write into it, and what it holds.
+
+``recipe.yaml`` · ``index.json`` (the long-tailed subset) · ``metrics.jsonl`` · ``result.json`` · ``model.safetensors`` ·
+``checkpoints/`` · ``report.html``
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tailwise.core.errors import RunError
+from tailwise.core.spec import differences, from_yaml, to_yaml
+from tailwise.engine.checkpoint import Checkpoints, write_error
+from tailwise.engine.recipe import Recipe
+
+
+def default_folder(recipe: Recipe, base: Path) -> Path:
+    """``<base>/<data>/<recipe>-<hash>/seed<seed>``."""
+    name = recipe.data.name
+    if recipe.data.location is not None:
+        name = Path(recipe.data.location).resolve().stem
+    return base / name / f"{recipe.name}-{recipe.hash}" / f"seed{recipe.seed}"
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a file.
+
+    Raises:
+        RunError: No such file.
+        SpecError: Not a complete, well-typed recipe.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read the recipe file {path}: {error}") from error
+    return from_yaml(Recipe, text, f"{path}: ")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Writes a text file at once or not at all.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise write_error(error, path.parent) from error
+
+
+class RunFolder:
+    """One run's folder, locked for this process while it is in use.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: Any = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether a complete result lies there."""
+        return self.result() is not None
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a finished run, or None."""
+        try:
+            result = json.loads((self.path / "result.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return result if isinstance(result, dict) and result.get("finished") else None
+
+    def claim(self, recipe: Recipe, *, resume: bool) -> None:
+        """Takes the folder for this recipe, or refuses before anything is written.
+
+        Raises:
+            RunError: It holds another recipe's run, another seed's, a finished or unfinished run without ``resume``,
+                or files that are no run; or it cannot be written; or another process trains in it.
+        """
+        old = self.path / "recipe.yaml"
+        if old.exists():
+            self._check_same(recipe, read_recipe(old))
+            if not resume and not self.finished and Checkpoints(self.path).newest():
+                raise RunError(
+                    f"{self.path} holds an unfinished run of this recipe; go on with --resume, or choose another --out"
+                )
+        elif self.path.is_dir() and any(item.name != ".lock" for item in self.path.iterdir()):
+            raise RunError(f"{self.path} is not empty and holds no run; nothing was changed. Choose another --out")
+        elif resume and not self.path.is_dir():
+            raise RunError(f"nothing to resume: {self.path} does not exist")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"another process is training in {self.path}; choose another --out") from None
+        except OSError as error:
+            raise write_error(error, self.path) from error
+        if not old.exists():
+            self.write("recipe.yaml", f"# tailwise recipe {recipe.hash}\n{to_yaml(recipe)}")
+
+    def release(self) -> None:
+        """Lets other processes in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file at once or not at all.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        write_file(self.path / name, text)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Writes a JSON file at once or not at all."""
+        self.write(name, json.dumps(content, indent=1) + "\n")
+
+    def _check_same(self, recipe: Recipe, old: Recipe) -> None:
+        if old.hash == recipe.hash and old.seed == recipe.seed:
+            return
+        if old.hash == recipe.hash:
+            raise RunError(
+                f"{self.path} holds this recipe with seed {old.seed}, not {recipe.seed}; nothing was changed. "
+                "Choose another --out"
+            )
+        hashed = [(path, a, b) for path, a, b in differences(old, recipe) if not path.startswith(("run.", "notes"))]
+        shown = "; ".join(f"{path}: {a!r} there, {b!r} now" for path, a, b in hashed[:4])
+        raise RunError(
+            f"{self.path} holds a run of another recipe ({shown}); nothing was changed. Choose another --out"
+        )

@@ -1,0 +1,127 @@
+"""The whole training step as one module: what DDP wraps, what is compiled, what a graph captures.
+
+Legend: B batch (all streams together), C classes, D feature width, h w map size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tailwise.augment.base import FeatureAug, Mix, View
+from tailwise.augment.pixel import Pixel
+from tailwise.core.stats import ClassStats
+from tailwise.core.types import Batch, MixedTarget, Part, ReduceSum, Target
+from tailwise.engine.recipe import Recipe, Stage
+from tailwise.heads.base import HeadModule
+from tailwise.models.backbone import build_backbone
+from tailwise.models.network import Network
+
+
+class Task(nn.Module):
+    """Pixels -> mix -> views -> backbone -> feature augmentation -> head -> objective.
+
+    One task lives through all stages of a run; :meth:`enter` puts a stage's components into the slots.
+
+    Args:
+        recipe: Backbone, head and pixel constants.
+        stats: Class counts of the training index.
+        reduce_sum: Sums denominators over processes.
+        world: Number of processes.
+    """
+
+    def __init__(self, recipe: Recipe, stats: ClassStats, reduce_sum: ReduceSum | None = None, world: int = 1) -> None:
+        super().__init__()
+        self.recipe, self.stats, self.world = recipe, stats, world
+        self.reduce_sum: ReduceSum = reduce_sum or _identity
+        pixel = Pixel(recipe.data.padding, recipe.data.mean, recipe.data.std)
+        backbone = self.new_backbone()
+        self.network = Network(pixel, backbone, self.new_head(backbone))
+        self.mix: Mix | None = None
+        self.views: tuple[View, ...] = ()
+        self.feature_aug: FeatureAug | None = None
+        self.stream_names: tuple[str, ...] = ()
+        self.objectives = nn.ModuleList()
+
+    def new_backbone(self) -> nn.Module:
+        """A freshly initialised backbone."""
+        spec = self.recipe.backbone
+        return build_backbone(
+            spec.name,
+            width=spec.width,
+            pretrained=spec.pretrained,
+            weights=spec.weights,
+            image_size=self.recipe.data.image_size,
+        )
+
+    def new_head(self, backbone: nn.Module) -> HeadModule:
+        """A freshly initialised head for a backbone."""
+        return self.recipe.head.build(cast(int, backbone.num_features), self.stats.num_classes, self.stats)
+
+    def enter(self, stage: Stage) -> None:
+        """Puts the components of a stage into the slots."""
+        self.mix, self.views, self.feature_aug = stage.mix, stage.views, stage.feature_aug
+        self.stream_names = tuple(stage.streams)
+        self.objectives = nn.ModuleList([objective.bind(self.stats) for objective in stage.objective])
+
+    def forward(self, batch: Batch) -> dict[str, Any]:
+        """One step on this process's share of the global batch.
+
+        Returns:
+            ``loss`` to call backward on (scaled so that averaging gradients over processes gives the gradient of the
+            global objective), ``total`` the value of the global objective's share of this process (sums to the global
+            value over processes), ``parts`` the same by name, ``hits`` and ``seen`` of the first stream.
+        """
+        images: list[Tensor] = []
+        targets: dict[str, Target] = {}
+        rows: dict[str, tuple[int, int]] = {}
+        first = 0
+        for name in self.stream_names:
+            stream = batch[name]
+            image: Tensor = self.network.pixel(stream["image"], stream["crop"], stream["flip"])
+            targets[name] = stream["label"]
+            if self.mix is not None and name == self.stream_names[0]:
+                image, targets[name] = self.mix(image, stream["label"], batch["mix"])
+            images.append(image)
+            rows[name] = (first, first + image.shape[0])
+            first += image.shape[0]
+        for view in self.views:
+            image, targets[view.stream] = view(torch.cat(images), batch[view.stream])
+            images.append(image)
+            rows[view.stream] = (first, first + image.shape[0])
+            first += image.shape[0]
+        x = images[0] if len(images) == 1 else torch.cat(images)
+        maps = self.network.maps(x)
+        if self.feature_aug is not None:
+            maps, targets = self.feature_aug(maps, targets, self.network.head.classifier_weight, batch["feature_aug"])
+        outputs: dict[str, Tensor] = self.network.head(maps)
+        parts: dict[str, Part] = {}
+        for objective in self.objectives:
+            parts.update(objective(outputs, targets, rows))
+        return {**self._total(parts), **self._hits(outputs, targets, rows)}
+
+    def _total(self, parts: Mapping[str, Part]) -> dict[str, Any]:
+        denominators = torch.stack([part.denominator.detach().float() for part in parts.values()])
+        denominators = self.reduce_sum(denominators).clamp_min(1e-12)
+        shares = {
+            name: part.weight * part.numerator / denominators[number] for number, (name, part) in enumerate(parts.items())
+        }
+        total = torch.stack(list(shares.values())).sum()
+        detached = {name: share.detach() for name, share in shares.items()}
+        return {"loss": total * self.world, "total": total.detach(), "parts": detached}
+
+    def _hits(
+        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Target], rows: Mapping[str, tuple[int, int]]
+    ) -> dict[str, Tensor]:
+        name = self.stream_names[0]
+        target, (start, end) = targets[name], rows[name]
+        label = target.first if isinstance(target, MixedTarget) else target
+        guess = self.network.head.predict({key: value[start:end] for key, value in outputs.items()}).detach().argmax(1)
+        return {"hits": (guess == label).sum()}
+
+
+def _identity(value: Tensor) -> Tensor:
+    return value

@@ -1,0 +1,91 @@
+"""Run a network over an evaluation split; ranks take disjoint slices and nothing is padded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tailwise.data.index import Pool
+from tailwise.data.loader import evaluation_batches
+from tailwise.evaluation.confusion import Accumulator, Evaluation
+
+
+class Precision(Protocol):
+    """What evaluation needs of the runtime."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which the network runs."""
+        ...
+
+
+class EvaluationSplit:
+    """This rank's share ``rank::world`` of an evaluation split, on the device or decoded as it is read.
+
+    Args:
+        pool: The split.
+        positions: int64 ``[M]``, the readable images.
+        images: uint8 ``[M,3,size,size]`` decoded before, or None to decode at each evaluation.
+        size: Height and width.
+        batch: Images a step.
+        workers: Decoding processes when nothing is decoded before.
+        device: Where the network is.
+        rank: This process.
+        world: Number of processes.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        positions: NDArray[np.int64],
+        images: NDArray[np.uint8] | None,
+        *,
+        size: int,
+        batch: int,
+        workers: int,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.pool, self.positions = pool, positions[rank::world]
+        self.size, self.batch, self.workers, self.device = size, batch, workers, device
+        self.images = None if images is None else torch.from_numpy(images[rank::world]).to(device)
+        self.labels = torch.from_numpy(pool.labels[self.positions]).to(device)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.images is None:
+            yield from evaluation_batches(
+                self.pool, self.positions, size=self.size, batch=self.batch, workers=self.workers, device=self.device
+            )
+        else:
+            for first in range(0, len(self.labels), self.batch):
+                part = slice(first, first + self.batch)
+                yield self.images[part], self.labels[part]
+
+
+def evaluate(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], num_classes: int, precision: Precision, device: torch.device
+) -> Evaluation:
+    """Counts of a network in evaluation mode; its mode is put back afterwards.
+
+    Args:
+        network: uint8 ``[B,3,H,W]`` to logits ``[B,C]``.
+        batches: Images and labels of this rank.
+        num_classes: ``C``.
+        precision: Autocast for the forward pass.
+        device: Where the counts live.
+    """
+    accumulator = Accumulator(num_classes, device)
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    with torch.no_grad(), precision.autocast():
+        for image, label in batches:
+            accumulator.update(network(image).float(), label)
+    for module, training in modes.items():
+        module.training = training
+    return accumulator.compute()

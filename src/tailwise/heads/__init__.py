@@ -1,0 +1,9 @@
+"""Heads: from feature maps to logits; see :mod:`tailwise.heads.base`."""
+
+from __future__ import annotations
+
+from tailwise.heads.base import Head, HeadModule
+from tailwise.heads.cosine import Cosine
+from tailwise.heads.linear import Linear
+
+__all__ = ["Cosine", "Head", "HeadModule", "Linear"]

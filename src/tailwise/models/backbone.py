@@ -1,0 +1,101 @@
+"""What a backbone is, and building one by name: the library's own networks first, then any model of timm."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from tailwise.core.errors import TailwiseError, UnknownName
+from tailwise.core.registry import REGISTRY
+
+
+class Backbone(nn.Module, ABC):
+    """Base of the networks: batch ``B``, image size ``H x W``, feature width ``D``, map size ``h x w``."""
+
+    #: Feature width ``D`` of the maps.
+    num_features: int
+
+    @abstractmethod
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Feature maps ``[B, D, h, w]`` of images ``[B, 3, H, W]``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same as :meth:`forward_features`."""
+        return self.forward_features(x)
+
+
+def backbone_names() -> list[str]:
+    """The library's own networks; :func:`build_backbone` takes any name of ``timm.list_models()`` as well."""
+    return REGISTRY.names("backbones")
+
+
+def build_backbone(
+    name: str,
+    *,
+    width: float = 1.0,
+    pretrained: bool = False,
+    weights: str | None = None,
+    image_size: int | None = None,
+) -> nn.Module:
+    """A new network with ``forward_features`` and ``num_features``.
+
+    Args:
+        name: One of :func:`backbone_names` or a model of timm, with or without a tag (``"resnet18.a1_in1k"``).
+        width: Multiplies the channels of the library's own networks.
+        pretrained: Fetch timm's published weights from the hub.
+        weights: A local file of weights for a timm model, instead of the hub.
+        image_size: Side of the square images in pixels; needed by models with a fixed number of patches.
+
+    Raises:
+        UnknownName: Neither an own network nor one of timm's.
+        TailwiseError: The network exists but not with these options.
+    """
+    try:
+        entry = REGISTRY.find("backbones", name)
+    except UnknownName:
+        entry = None
+    if entry is not None:
+        if pretrained or weights is not None:
+            raise TailwiseError(
+                f"backbone {entry.name!r} has no pretrained weights; train it from scratch, or take a timm model such "
+                "as 'resnet18'"
+            )
+        try:
+            return typing.cast(nn.Module, entry.target(width=width))
+        except ValueError as error:
+            raise TailwiseError(f"backbone {entry.name!r}: {error}") from error
+
+    # timm takes seconds to import; the library's own networks do not need it.
+    import timm
+
+    from tailwise.models.timm_backbone import TimmBackbone
+
+    if not timm.is_model(name):
+        raise _UnknownBackbone(name, timm.list_models())
+    if width != 1.0:
+        raise TailwiseError(
+            f"backbone {name!r} is a timm model, whose width is fixed; got width={width}. "
+            f"A width can be given to {', '.join(backbone_names())}"
+        )
+    return TimmBackbone(name, pretrained=pretrained, weights=weights, image_size=image_size)
+
+
+class _UnknownBackbone(UnknownName):
+    """An unknown network. timm has more than a thousand names, so only the nearest ones are shown."""
+
+    def __init__(self, given: str, of_timm: list[str]) -> None:
+        own = backbone_names()
+        near = [
+            repr(match)
+            for names in (own, of_timm)
+            for match in difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.5)
+        ]
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        TailwiseError.__init__(
+            self,
+            f"unknown backbone {given!r}{hint}; allowed: {', '.join(own)}, or any of timm's {len(of_timm)} models "
+            "(timm.list_models())",
+        )

@@ -1,0 +1,32 @@
+"""Pixels to logits: the part of a task that is evaluated, averaged, saved and exported."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from tailwise.augment.pixel import Pixel
+from tailwise.heads.base import HeadModule
+
+
+class Network(nn.Module):
+    """Normalisation, backbone and head. Its state dict has the prefixes ``backbone.`` and ``head.`` only.
+
+    Args:
+        pixel: uint8 to normalised float.
+        backbone: With ``forward_features`` and ``num_features``.
+        head: Built for the backbone's width.
+    """
+
+    def __init__(self, pixel: Pixel, backbone: nn.Module, head: HeadModule) -> None:
+        super().__init__()
+        self.pixel, self.backbone, self.head = pixel, backbone, head
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Feature maps ``[B,D,h,w]`` of normalised images ``[B,3,H,W]``."""
+        return cast(Tensor, self.backbone.forward_features(x))  # pyright: ignore[reportCallIssue]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Test-time logits ``[B,C]`` in float32 of uint8 images ``[B,3,H,W]``."""
+        return self.head.predict(self.head(self.maps(self.pixel(image)))).float()

@@ -1,0 +1,6 @@
+"""What a stage minimises: a tuple of objectives, each a weighted fraction of sums over samples."""
+
+from tailwise.objectives.base import BoundObjective, Objective
+from tailwise.objectives.classification import Classification
+
+__all__ = ["BoundObjective", "Classification", "Objective"]

@@ -1,0 +1,1 @@
+"""From run folders to what people read: results, tables and one self-contained page."""

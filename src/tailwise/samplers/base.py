@@ -1,0 +1,103 @@
+"""What a sampler is: a probability per class, and positions drawn from it for a whole epoch at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailwise.core.errors import DataError
+from tailwise.core.registry import Slot
+from tailwise.core.stats import ClassStats
+
+
+@dataclass(frozen=True)
+class ClassPools:
+    """Positions of the images of every class, in one array sorted by class.
+
+    Class ``c`` owns ``order[starts[c] : starts[c] + sizes[c]]``. ``order`` has shape ``[N]``; the others ``[C]``.
+    """
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    @classmethod
+    def from_labels(cls, labels: NDArray[np.int64], num_classes: int) -> ClassPools:
+        """Sorts the positions by label.
+
+        Args:
+            labels: Shape ``[N]``, values in ``[0, num_classes)``.
+            num_classes: ``C``.
+
+        Raises:
+            DataError: No labels at all, or one out of range.
+        """
+        labels = np.asarray(labels)
+        if labels.ndim != 1 or labels.size == 0 or not np.issubdtype(labels.dtype, np.integer):
+            raise DataError(f"labels must be one non-empty list of whole numbers, got {labels.dtype} {labels.shape}")
+        if labels.min() < 0 or labels.max() >= num_classes:
+            raise DataError(f"labels go from {labels.min()} to {labels.max()}, allowed: 0 to {num_classes - 1}")
+        sizes = np.bincount(labels, minlength=num_classes).astype(np.int64)
+        order = np.argsort(labels, kind="stable").astype(np.int64)
+        return cls(order, np.cumsum(sizes) - sizes, sizes)
+
+
+class Sampler(Slot, ABC):
+    """Base of all samplers. A subclass is a frozen dataclass that gives a probability to every class.
+
+    Drawing is two steps: first the class, then one of its images uniformly. A weight per image would be the same
+    only as long as the pool of a class has ``n_c`` images; with added images it is not.
+    """
+
+    kind = "samplers"
+
+    @abstractmethod
+    def class_mass(self, stats: ClassStats, progress: float) -> NDArray[np.float64]:
+        """Probability of every class, shape ``[C]``, sum 1.
+
+        Args:
+            stats: The class counts.
+            progress: Position in the stage, 0 at its start and 1 at its end.
+        """
+
+    def draw(
+        self, labels: NDArray[np.int64], stats: ClassStats, progress: float, n: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Positions into ``labels`` of the images to show, class by class mass, then image, both with replacement.
+
+        Args:
+            labels: The label of every image that can be drawn, shape ``[N]``.
+            stats: The class counts that the probabilities come from.
+            progress: Position in the stage, 0 at its start and 1 at its end.
+            n: How many to draw, 0 or more.
+            rng: The only source of randomness.
+
+        Returns:
+            Shape ``[n]``, values in ``[0, N)``.
+
+        Raises:
+            DataError: A class that should be drawn has no image in ``labels``, or a label is out of range.
+        """
+        pools = ClassPools.from_labels(labels, stats.num_classes)
+        classes = self.draw_classes(pools, stats, progress, n, rng)
+        return pools.order[pools.starts[classes] + rng.integers(0, pools.sizes[classes])]
+
+    def draw_classes(
+        self, pools: ClassPools, stats: ClassStats, progress: float, n: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """``n`` independent classes by :meth:`class_mass`, shape ``[n]``.
+
+        Raises:
+            DataError: A class that can be drawn has no images.
+            ValueError: The mass is not a probability for every class (a mistake in a subclass).
+        """
+        mass = self.class_mass(stats, progress)
+        if mass.shape != (stats.num_classes,) or not (mass >= 0).all() or abs(mass.sum() - 1) > 1e-9:
+            raise ValueError(f"{type(self).__name__}.class_mass must be [C] probabilities with sum 1, got {mass}")
+        missing = np.flatnonzero((mass > 0) & (pools.sizes == 0))
+        if missing.size:
+            raise DataError(f"{missing.size} of {mass.size} classes have no images (labels {missing[:10].tolist()})")
+        return rng.choice(stats.num_classes, size=n, p=mass).astype(np.int64)

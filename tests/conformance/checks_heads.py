@@ -1,0 +1,130 @@
+"""What every head must do. Each check takes a head with any hyper-parameters and raises when it does not."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from tailwise.core.stats import ClassStats
+from tailwise.heads.base import Head, HeadModule
+from tests.conformance.cases import check_record as check_component_record
+
+FEATURES, CLASSES, BATCH = 12, 5, 6
+STATS = ClassStats((50, 7, 200, 3, 20))
+
+
+def maps() -> Tensor:
+    """Feature maps as they come out of a rectifier."""
+    return torch.randn(BATCH, FEATURES, 3, 3, generator=torch.Generator().manual_seed(0)).relu()
+
+
+def build(head: Head) -> HeadModule:
+    """A module from a fixed seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return head.build(FEATURES, CLASSES, STATS)
+
+
+def check_logits(head: Head) -> None:
+    """Maps and pooled features give finite main logits and a prediction of shape [B, C]."""
+    module = build(head)
+    for features in (maps(), maps().mean((2, 3))):
+        outputs = module(features)
+        assert outputs["main"].shape == (BATCH, CLASSES)
+        assert module.predict(outputs).shape == (BATCH, CLASSES)
+        assert all(value.isfinite().all() for value in outputs.values())
+
+
+def check_pooled(head: Head) -> None:
+    """Pooled features give the prediction that their maps give."""
+    module = build(head).eval()
+    pooled = module.predict(module(HeadModule.pool(maps())))
+    assert_close(pooled, module.predict(module(maps())), rtol=1e-5, atol=1e-5)
+
+
+def check_classifier_weight(head: Head) -> None:
+    """The classifier weight is one vector per class, and the gradient flows through it."""
+    for classes in (2, CLASSES):
+        weight = head.build(FEATURES, classes, None if classes == 2 else STATS).classifier_weight
+        assert weight.shape == (classes, FEATURES)
+        assert weight.requires_grad
+
+
+def check_gradients(head: Head) -> None:
+    """Every trainable parameter and the maps receive a gradient that is not zero."""
+    module, features = build(head), maps().requires_grad_()
+    target = torch.arange(BATCH) % CLASSES
+    sum(torch.nn.functional.cross_entropy(value, target) for value in module(features).values()).backward()  # type: ignore[union-attr]
+    for parameter in (features, *(p for p in module.parameters() if p.requires_grad)):
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.abs().sum() > 0
+
+
+def check_samples_independent(head: Head) -> None:
+    """At test time the logits of an image do not depend on its batch."""
+    module = build(head).eval()
+    alone = torch.cat([module.predict(module(maps()[i : i + 1])) for i in range(BATCH)])
+    assert_close(module.predict(module(maps())), alone, rtol=1e-5, atol=1e-5)
+
+
+def check_precision(head: Head) -> None:
+    """Under bfloat16 autocast and with channels-last maps, predictions stay near those in float32."""
+    module = build(head).eval()
+    expected = module.predict(module(maps()))
+    assert_close(module.predict(module(maps().contiguous(memory_format=torch.channels_last))), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = module.predict(module(maps()))
+    assert_close(value.float(), expected, rtol=0, atol=0.03 * float(expected.detach().abs().max()))
+
+
+def check_compiles(head: Head) -> None:
+    """Dynamo traces the head as one graph."""
+    module = build(head).eval()
+    torch.compiler.reset()
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    assert_close(compiled(maps())["main"], module(maps())["main"])
+
+
+def check_meta(head: Head) -> None:
+    """It runs without data, so nothing in it waits for a value on the device."""
+    with torch.device("meta"):
+        module = head.build(FEATURES, CLASSES, STATS)
+    outputs = module(maps().to("meta"))
+    assert module.predict(outputs).is_meta
+
+
+def check_state(head: Head) -> None:
+    """The state dict holds everything; two modules share nothing; one seed gives one initialisation."""
+    first, second = build(head).eval(), head.build(FEATURES, CLASSES, STATS).eval()
+    expected = first(maps())["main"]
+    assert torch.equal(build(head).eval()(maps())["main"], expected)
+    assert not torch.equal(second(maps())["main"], expected)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert torch.equal(second(maps())["main"], expected)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    assert torch.equal(first(maps())["main"], expected)
+
+
+def check_record(head: Head) -> None:
+    """The head survives pickle, YAML and plain data."""
+    check_component_record(head, Head)
+
+
+CHECKS = (
+    check_logits,
+    check_pooled,
+    check_classifier_weight,
+    check_gradients,
+    check_samples_independent,
+    check_precision,
+    check_compiles,
+    check_meta,
+    check_state,
+    check_record,
+)
