@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+
+from tailwise import Recipe, load_recipe
+from tailwise.recipes.base import replace_stream
 
 
 def shared_path(name: str) -> Path:
@@ -15,3 +23,38 @@ def shared_path(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"reference data {name!r} not found beside the checkout; set TAILWISE_SHARED to its folder")
     return path
+
+
+def tiny_recipe(name: str = "ce", *, epochs: int = 2, changes: tuple[str, ...] = (), **run: object) -> Recipe:
+    """A recipe that trains in under a second on made-up images: 160 of 16x16 pixels in 4 classes, 2 steps an epoch."""
+    recipe = load_recipe(name, data="synthetic", epochs=epochs, changes=("backbone=resnet20(width=0.25)", *changes))
+    recipe = replace_stream(recipe, 0, batch=32)
+    data = dataclasses.replace(recipe.data, image_size=8, flip=0.5)
+    return dataclasses.replace(
+        recipe,
+        data=data,
+        evaluate=dataclasses.replace(recipe.evaluate, every=1),
+        run=dataclasses.replace(recipe.run, device="cpu", **run),
+    )
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """The result in a run folder, without what differs between two equal runs."""
+    result = json.loads((folder / "result.json").read_text())
+    return {key: value for key, value in result.items() if key not in ("seconds", "date", "command", "environment")}
+
+
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics, without times."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in lines]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    """The final weights of a run."""
+    return load_file(folder / "model.safetensors")
+
+
+def same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    """Equality bit for bit."""
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)

@@ -47,7 +47,7 @@ def class_counts(
     ranks = np.arange(order.size)
     recipes = dict(per_class or {})
     with style():
-        options = {"sharex": True, "height_ratios": [1, 1.5]} if recipes else {}
+        options: dict[str, Any] = {"sharex": True, "height_ratios": [1, 1.5]} if recipes else {}
         figure, axes = new_figure(4.6 if recipes else 2.4, 2 if recipes else 1, **options)
         sizes = axes[0]
         if order.size <= NAMED_CLASSES:

@@ -15,7 +15,7 @@ from tailwise.analysis.figure import INK, NAMED_CLASSES, blocks, frequency_order
 from tailwise.evaluation.shots import GROUPS, shot_groups
 
 #: From nothing to blue through transparency, so that zero has the colour of the page.
-_BLUES = LinearSegmentedColormap.from_list("blues", [(0.0, 0.45, 0.70, 0.0), (0.0, 0.45, 0.70, 1.0)])
+_BLUES = LinearSegmentedColormap.from_list("blues", [(0.05, 0.50, 0.80, 0.0), (0.05, 0.50, 0.80, 1.0)])
 
 
 def confusion_plot(

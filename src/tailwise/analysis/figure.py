@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,7 +57,7 @@ _STYLE: Any = (
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def style() -> Generator[None]:
     """The style of every figure; text is never read as mathematics, since class names may hold a dollar sign."""
     with matplotlib.rc_context(dict(_STYLE)):
         yield
@@ -94,14 +94,14 @@ def figure_to_svg(figure: Figure, name: str = "figure") -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text.partition(">")[0]) + ">" + text.partition(">")[2]
-    text = text.replace("xlink:href=", "href=")
-    text = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    # Only inside style attributes: a class may be called "#22262b".
-    text = re.sub(
-        r'style="[^"]*"', lambda found: found[0].replace(INK, "var(--ink)").replace(RULE, "var(--rule)"), text
-    )
-    return text.strip()
+    # Only inside tags (matplotlib escapes both brackets in texts): a class may be called "#22262b" or 'id="a'.
+    return re.sub(r"<[^>]+>", lambda tag: _inline(tag[0], name), text).strip()
+
+
+def _inline(tag: str, name: str) -> str:
+    tag = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", tag).replace("xlink:href=", "href=")
+    tag = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", tag)
+    return tag.replace(INK, "var(--ink)").replace(RULE, "var(--rule)")
 
 
 def frequency_order(counts: Any) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -119,6 +120,10 @@ class Registry:
         """
         entry = self.find(kind, name)
         fixed = next((values for preset, values in entry.presets.items() if _key(preset) == _key(name)), {})
+        known = inspect.signature(entry.target).parameters
+        for key in kwargs:
+            if key not in known:
+                raise UnknownName(f"hyper-parameter of {entry.name}", key, known)
         try:
             return entry.target(**{**fixed, **kwargs})
         except (TypeError, ValueError) as error:

@@ -90,9 +90,10 @@ def _pool(base: Path, split: str, classes: list[str]) -> Pool:
 def _images(base: Path, relative: PurePath) -> Iterator[str]:
     for at, subfolders, files in os.walk(base / relative, followlinks=True):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        below = Path(at).relative_to(base).as_posix()
         for name in files:
             if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                yield Path(at, name).relative_to(base).as_posix()
+                yield f"{below}/{name}"
 
 
 def _subfolders(at: Path) -> list[str]:

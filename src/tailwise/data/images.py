@@ -105,6 +105,10 @@ def find_unreadable(
 ) -> dict[int, str]:
     """Decodes every image completely and returns the reason for each position that fails."""
     order = [int(position) for position in positions]
+    if pool.array is not None:
+        if on_progress is not None:
+            on_progress(len(order), len(order))
+        return {}
 
     def check(position: int) -> str | None:
         try:

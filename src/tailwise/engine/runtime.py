@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric import Fabric  # noqa: TID251
 from torch import Tensor, nn
 
 from tailwise.core.errors import RunError

@@ -133,7 +133,8 @@ class BoundLoss(nn.Module):
         Args:
             logits: Shape ``[B, C]``, any floating-point type.
             target: Labels, shape ``[B]``, any integer type.
-            share: Shape ``[B]``, how much of each sample counts (the lambda of a mixed target); ``None``: all of it.
+            share: How much each sample counts in both, shape ``[B]``; ``None`` stands for ones. A mixed target is the
+                sum of the parts of its two labels with shares ``lam`` and ``1 - lam``.
 
         Raises:
             ValueError: As :meth:`per_sample`, or the reduction is ``"none"``, which has no single value.
@@ -141,14 +142,19 @@ class BoundLoss(nn.Module):
         if self.reduction == "none":
             raise ValueError("reduction 'none' has no numerator and denominator; bind with mean, weighted_mean or sum")
         losses = self.per_sample(logits, target)
-        share = torch.ones_like(losses) if share is None else share.to(losses.dtype)
-        numerator = (share * losses).sum()
+        if share is not None:
+            if share.shape != losses.shape:
+                raise ValueError(f"share must have shape {list(losses.shape)}, got {list(share.shape)}")
+            share = share.to(losses.dtype)
+            losses = share * losses
         if self.reduction == "sum":
-            return numerator, losses.new_ones(())
+            return losses.sum(), losses.new_ones(())
         weight = None
         if self.reduction == "weighted_mean":
             weight = self.loss.sample_weight(target.long(), **self._terms(losses))
-        return numerator, (share if weight is None else share * weight).sum()
+        if share is not None:
+            weight = share if weight is None else share * weight
+        return losses.sum(), losses.new_full((), losses.shape[0]) if weight is None else weight.sum()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The reduced loss: a scalar, or shape ``[B]`` with reduction ``"none"``.

@@ -39,7 +39,7 @@ def base_recipe(name: str, location: Path | None = None, image_size: int | None 
 
     Returns:
         ``digits``, ``synthetic``: our own short settings. CIFAR and small images: the settings that LDAM-DRW and Bag of
-        Tricks share (ResNet-32, 200 epochs; protocol facts in ``docs/protocols.md``). Larger images: ResNet-10, 90
+        Tricks share (ResNet-32, 200 epochs; see ``docs/guide/recipes.md``). Larger images: ResNet-10, 90
         epochs with a cosine schedule, random resized crops.
     """
     where = None if location is None else str(location)

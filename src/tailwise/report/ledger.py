@@ -214,7 +214,8 @@ def _checked(record: Any, file: Path) -> Mapping[str, Any]:
     select = record["select"]
     if select not in ("last", "best_on_test") or not isinstance(record.get(select), dict):
         raise DataError(f"{file}: selects {select!r}, which it does not hold; one of last, best_on_test")
-    lengths = (len(record["class_counts"]), len(record[select].get("per_class", ())))
-    if lengths != (size, size) or np.shape(record["confusion"]) != (size, size):
+    columns = (record["class_counts"], record[select].get("per_class", ()), record["confusion"])
+    lists = all(isinstance(column, list) and len(column) == size for column in columns)
+    if not lists or any(len(row) != size for row in record["confusion"]):
         raise DataError(f"{file}: class names, counts, accuracies and confusion matrix are of different sizes")
     return record

@@ -1,9 +1,8 @@
-"""One self-contained HTML page for one run or for several compared: no script, no network, light and dark, printable."""
+"""One self-contained HTML page for one run or several compared: no script, no network, light and dark, printable."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ from tailwise.report.ledger import Result, one_per_seed
 from tailwise.report.summary import sentences
 from tailwise.report.table import compare_table
 
-NUM_WORST = 10
-
 
 def write_page(groups: Mapping[str, Sequence[Result]], path: Path) -> Path:
     """Writes the page; an existing file is replaced only by a complete one.
@@ -48,15 +45,12 @@ def write_page(groups: Mapping[str, Sequence[Result]], path: Path) -> Path:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-                file.write(text)
-            Path(temporary).chmod(0o644)
+            temporary.write_text(text, encoding="utf-8", errors="replace")
             os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     return path
@@ -85,13 +79,13 @@ def render_page(groups: Mapping[str, Sequence[Result]]) -> str:
         group_facts=first.groups(first.shots),
         unreadable=list(first.data.get("unreadable") or ()),
         figures=_figures(chosen),
-        worst={name: worst_classes(results[0]) for name, results in chosen.items()},
+        worst={name: worst_classes(results[0], _num_worst(first)) for name, results in chosen.items()},
         runs=[(name, result) for name, results in chosen.items() for result in results],
         recipes=_recipes(chosen),
     )
 
 
-def worst_classes(result: Result, limit: int = NUM_WORST) -> list[dict[str, Any]]:
+def worst_classes(result: Result, limit: int = 10) -> list[dict[str, Any]]:
     """The classes with the lowest accuracy (smaller ones first when equal) and what they are taken for.
 
     Returns:
@@ -116,6 +110,11 @@ def worst_classes(result: Result, limit: int = NUM_WORST) -> list[dict[str, Any]
             }
         )
     return found
+
+
+def _num_worst(result: Result) -> int:
+    """Half of the classes, at least three and at most ten."""
+    return min(10, max(3, result.class_counts.size // 2))
 
 
 def _figures(chosen: Mapping[str, Sequence[Result]]) -> dict[str, Any]:

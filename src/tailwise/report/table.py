@@ -16,7 +16,6 @@ from tailwise.core.errors import DataError
 from tailwise.evaluation.shots import GROUPS, SHOT_PROTOCOLS
 from tailwise.report.ledger import Result, one_per_seed
 
-
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
 

@@ -13,7 +13,7 @@ from tailwise.core.registry import Slot
 from tailwise.core.stats import ClassStats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassPools:
     """Positions of the images of every class, in one array sorted by class.
 

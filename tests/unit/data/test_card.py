@@ -129,8 +129,10 @@ def test_checks_that_were_left_out_are_none_not_empty() -> None:
     assert console.export_text().count("not checked") == 2
 
 
-def test_drawn_card_shows_bars_in_three_colours_and_sample_images(tmp_path: Path) -> None:
-    splits = synthetic_pool(30, counts=[200] * 10 + [50] * 10 + [3] * 10, size=8)
+@pytest.mark.parametrize("tenths", [1, 30])
+def test_drawn_card_shows_bars_in_three_colours_and_sample_images(tmp_path: Path, tenths: int) -> None:
+    counts = [200] * 3 * tenths + [50] * 4 * tenths + [3] * 3 * tenths
+    splits = synthetic_pool(len(counts), counts=counts, size=8)
     path = tmp_path / "new" / "card.png"
     draw_card(data_card(splits, duplicates=False), splits, path)
     with Image.open(path) as image:

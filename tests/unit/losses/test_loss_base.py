@@ -81,6 +81,29 @@ def test_parts_of_two_processes_add_up_to_the_whole_batch() -> None:
     assert_close((left[0] + right[0]) / (left[1] + right[1]), bound(logits, target))
 
 
+@pytest.mark.parametrize("reduction", ["mean", "weighted_mean"])
+def test_parts_with_shares_are_those_of_repeated_samples(reduction: Any) -> None:
+    logits, target = batch()
+    bound = Weighted().bind(COUNTS, reduction)
+    times = torch.tensor([2, 1, 0, 3, 1, 1, 0, 2])
+    repeated = bound.parts(logits.repeat_interleave(times, 0), target.repeat_interleave(times))
+    assert_close(bound.parts(logits, target, times), repeated)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "weighted_mean"])
+def test_two_shares_of_one_label_are_the_unmixed_loss(reduction: Any) -> None:
+    logits, target = batch()
+    bound = Weighted().bind(COUNTS, reduction)
+    lam = torch.linspace(0, 1, 8)
+    first, second = bound.parts(logits, target, lam), bound.parts(logits, target, 1 - lam)
+    assert_close((first[0] + second[0]) / (first[1] + second[1]), bound(logits, target), rtol=1e-6, atol=1e-7)
+
+
+def test_shares_of_a_wrong_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"share must have shape \[8\], got \[\]"):
+        CrossEntropy().bind(COUNTS).parts(*batch(), torch.tensor(0.5))
+
+
 def test_reduction_none_has_no_parts() -> None:
     with pytest.raises(ValueError, match="reduction 'none' has no numerator"):
         CrossEntropy().bind(COUNTS, "none").parts(*batch())

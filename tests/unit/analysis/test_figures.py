@@ -1,0 +1,152 @@
+"""Figures draw the numbers they are given, in frequency order, and become clean inline SVG."""
+
+from __future__ import annotations
+
+import io
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from tailwise.analysis.class_counts import class_counts
+from tailwise.analysis.confusion_plot import confusion_plot
+from tailwise.analysis.curves import curves
+from tailwise.analysis.figure import block_means, blocks, figure_to_svg, frequency_order, short
+from tailwise.analysis.gain_bars import gain_bars
+from tailwise.analysis.groups import groups
+from tailwise.analysis.reliability import reliability
+
+COUNTS = [5, 300, 40, 120]
+
+
+def bars(figure: Figure, panel: int = 0) -> list[float]:
+    return [patch.get_height() for patch in figure.axes[panel].patches if isinstance(patch, Rectangle)]
+
+
+def texts(svg: str) -> str:
+    return "|".join(ElementTree.fromstring(svg).itertext())
+
+
+def test_class_sizes_and_accuracies_stand_in_frequency_order() -> None:
+    figure = class_counts(COUNTS, per_class={"ce": [1.0, 2.0, None, 4.0]}, class_names=list("abcd"), shots="oltr")
+    assert bars(figure) == [300, 120, 40, 5]
+    accuracy = np.asarray(figure.axes[1].lines[0].get_ydata(), dtype=float)
+    np.testing.assert_array_equal(accuracy, [2, 4, np.nan, 1])
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == list("bdca")
+    found = texts(figure_to_svg(figure))
+    assert all(group in found for group in ("many", "medium", "few"))
+
+
+def test_gain_bars_are_the_gains_in_frequency_order() -> None:
+    figure = gain_bars({"ldam": [10.0, -2.0, 3.0, None]}, COUNTS, baseline="ce", class_names=list("abcd"))
+    assert bars(figure) == [-2.0, 0.0, 3.0, 10.0]
+    assert figure.axes[0].get_title(loc="left") == "ldam \N{MINUS SIGN} ce"
+
+
+def test_many_classes_are_averaged_in_runs_that_cover_each_class_once() -> None:
+    values = np.random.default_rng(0).normal(size=1003)
+    runs = blocks(1003)
+    assert len(runs) == 100
+    np.testing.assert_array_equal(np.concatenate(runs), np.arange(1003))
+    means = block_means(values, runs)
+    np.testing.assert_allclose(means @ np.array([run.size for run in runs]), values.sum())
+    figure = gain_bars({"a": values.tolist()}, np.arange(1003, 0, -1), baseline="ce")
+    np.testing.assert_allclose(bars(figure), means)
+
+
+def test_block_means_leave_out_what_is_missing() -> None:
+    found = block_means(np.array([1.0, np.nan, np.nan, np.nan]), blocks(4, 2))
+    np.testing.assert_array_equal(found, [1.0, np.nan])
+
+
+def test_group_bars_show_values_and_mark_an_empty_group() -> None:
+    figure = groups({"ce": {"many": (80.0, 1.5), "few": None}, "ldam": {"many": (70.0, None), "few": None}})
+    assert bars(figure) == [80.0, 70.0]
+    found = texts(figure_to_svg(figure))
+    assert "80.0" in found
+    assert found.count("\N{EN DASH}") == 2
+
+
+def test_curves_take_the_later_record_of_an_epoch_and_mark_stages() -> None:
+    records = [
+        {"event": "epoch", "stage": 0, "epoch": 1, "loss": 2.0},
+        {"event": "epoch", "stage": 0, "epoch": 2, "loss": 9.0},
+        {"event": "epoch", "stage": 0, "epoch": 2, "loss": 1.0},
+        {"event": "epoch", "stage": 1, "epoch": 3, "loss": float("nan")},
+        {"event": "evaluation", "stage": 1, "epoch": 3, "top1": 55.0},
+    ]
+    figure = curves({"ce": [records]})
+    accuracy, loss = figure.axes
+    assert np.asarray(accuracy.lines[0].get_xydata()).tolist() == [[3.0, 55.0]]
+    assert np.asarray(loss.lines[0].get_xydata()).tolist() == [[1.0, 2.0], [2.0, 1.0]]
+    assert np.asarray(loss.lines[1].get_xdata()).tolist() == [2.5, 2.5]
+
+
+def test_the_confusion_matrix_shows_row_shares_in_frequency_order() -> None:
+    confusion = [[1, 3, 0, 0], [0, 10, 0, 0], [0, 0, 0, 0], [0, 1, 0, 1]]
+    figure = confusion_plot(confusion, COUNTS, class_names=list("abcd"), shots="oltr")
+    array = figure.axes[0].images[0].get_array()
+    assert array is not None
+    shown = np.ma.asarray(array).filled(np.nan)
+    expected = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [np.nan] * 4, [0.75, 0, 0, 0.25]]
+    np.testing.assert_allclose(shown, expected)
+
+
+def test_a_large_confusion_matrix_keeps_row_sums_when_classes_are_run_together() -> None:
+    rng = np.random.default_rng(0)
+    confusion = rng.integers(0, 3, size=(250, 250)) + np.eye(250, dtype=int)
+    shown = np.asarray(confusion_plot(confusion, np.arange(250, 0, -1)).axes[0].images[0].get_array())
+    assert shown.shape == (100, 100)
+    np.testing.assert_allclose(shown.sum(axis=1), 1.0)
+    shares = confusion / confusion.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shown[0, 0], shares[:3, :3].sum() / 3)
+
+
+def test_the_reliability_diagram_leaves_out_empty_bins() -> None:
+    bins = {"edges": [0, 0.5, 1], "accuracy": [None, 0.8], "confidence": [None, 0.9], "count": [0, 10]}
+    figure = reliability({"ce": bins}, {"ce": 10.0})
+    np.testing.assert_allclose(np.asarray(figure.axes[0].lines[1].get_xydata()), [[90.0, 80.0]])
+    assert "ce (ECE 10.0 %)" in texts(figure_to_svg(figure))
+
+
+def test_svg_is_stable_and_fit_for_inlining() -> None:
+    def draw(name: str) -> str:
+        return figure_to_svg(class_counts(COUNTS, class_names=["<b>", "$\\frac{$", 'id="x #22262b', "a&b"]), name)
+
+    svg = draw("one")
+    assert svg == draw("one")
+    assert svg.startswith("<svg")
+    root = ElementTree.fromstring(svg)
+    found = "|".join(root.itertext())
+    assert all(name in found for name in ("<b>", "$\\frac{$", 'id="x #22262b', "a&b"))
+    assert "xmlns" not in svg
+    assert "metadata" not in svg
+    assert "var(--ink)" in svg
+    ids = {element.get("id") for element in root.iter()} - {None}
+    assert all(str(name).startswith("one-") for name in ids)
+    assert not ids & {element.get("id") for element in ElementTree.fromstring(draw("two")).iter()} - {None}
+
+
+def test_a_figure_can_be_saved_as_a_file_too() -> None:
+    buffer = io.BytesIO()
+    class_counts(COUNTS, class_names=["$x", "b", "c", "d"]).savefig(buffer, format="png")
+    assert buffer.getvalue().startswith(b"\x89PNG")
+
+
+def test_figures_leave_the_global_style_alone() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    class_counts(COUNTS)
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(("text", "expected"), [("cat", "cat"), ("a\nb", "a b"), ("x" * 30, "xxxxxx…xxx")])
+def test_labels_are_one_short_line(text: str, expected: str) -> None:
+    assert short(text, 10) == expected
+
+
+def test_equal_counts_keep_label_order() -> None:
+    assert frequency_order([3, 7, 7, 3]).tolist() == [1, 2, 0, 3]
