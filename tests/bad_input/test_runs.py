@@ -1,0 +1,229 @@
+"""Mistakes around a run: each one clear message, nothing lost, no traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tailwise.core.errors import DataError, RunError, TailwiseError
+from tailwise.engine import checkpoint
+from tailwise.engine.checkpoint import Checkpoints
+from tailwise.engine.recipe import Data, Optim, Recipe
+from tailwise.engine.run_folder import RunFolder
+from tailwise.engine.schedule import Constant
+from tailwise.engine.step import NotFiniteLoss
+from tailwise.engine.train import train
+from tailwise.recipes.base import replace_stage
+from tests.helpers import result_of, tiny_recipe
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def folder_with_bad_files(base: Path) -> Recipe:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 4)):
+        for label in ("a", "b"):
+            at = base / split / label
+            at.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(at / f"{number:02}.jpg", quality=95)
+    whole = (base / "train" / "a" / "03.jpg").read_bytes()
+    (base / "train" / "a" / "03.jpg").write_bytes(whole[: len(whole) // 2])
+    (base / "train" / "b" / "05.jpg").write_text("not an image")
+    (base / "val" / "b" / "01.jpg").write_bytes(b"")
+    recipe = tiny_recipe(epochs=1)
+    data = Data(name="folder", location=str(base), image_size=16)
+    recipe = dataclasses.replace(recipe, data=data)
+    streams = {"main": dataclasses.replace(recipe.stages[0].streams["main"], batch=8)}
+    return replace_stage(recipe, 0, streams=streams)
+
+
+@pytest.mark.parametrize("path", ["resident", "host"])
+def test_training_goes_on_without_unreadable_images_and_says_so(tmp_path: Path, path: str) -> None:
+    recipe = folder_with_bad_files(tmp_path / "images")
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, path=path))
+    said: list[str] = []
+
+    class Reporter:
+        def line(self, text: str) -> None:
+            said.append(text)
+
+        def start(self, title: str, steps: int, done: int) -> None: ...
+        def update(self, done: int, epoch: str, loss: float, accuracy: float, rate: float) -> None: ...
+        def stop(self) -> None: ...
+
+    result = result_of(train(recipe, tmp_path / "run", reporter=Reporter()))
+    assert result["class_counts"] == [11, 11]
+    assert [line.split(":")[0] for line in result["data"]["unreadable"]] == [
+        "train/train/a/03.jpg",
+        "train/train/b/05.jpg",
+        "val/val/b/01.jpg",
+    ]
+    assert "going on without 3 images" in " ".join(said)
+    assert "03.jpg" in " ".join(said)
+    assert np.sum(result["confusion"], axis=1).tolist() == [4, 3]
+
+
+def test_strict_refuses_unreadable_images_and_names_them(tmp_path: Path) -> None:
+    recipe = folder_with_bad_files(tmp_path / "images")
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, strict=True))
+    with pytest.raises(DataError, match=r"3 images cannot be read, and --strict was given[\s\S]*05\.jpg"):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_loses_every_image_is_refused(tmp_path: Path) -> None:
+    recipe = folder_with_bad_files(tmp_path / "images")
+    for file in (tmp_path / "images" / "train" / "b").iterdir():
+        file.write_text("broken")
+    with pytest.raises(DataError, match=r"b\b"):
+        train(recipe, tmp_path / "run")
+
+
+def test_images_other_than_the_recipe_s_are_refused(tmp_path: Path) -> None:
+    recipe = folder_with_bad_files(tmp_path / "images")
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, fingerprint="0" * 16))
+    with pytest.raises(DataError, match="not those of the recipe"):
+        train(recipe, tmp_path / "run")
+
+
+def test_an_out_folder_with_another_recipe_s_run_is_refused_and_untouched(tmp_path: Path) -> None:
+    train(tiny_recipe(), tmp_path / "run")
+    before = contents(tmp_path / "run")
+    with pytest.raises(RunError, match=r"another recipe .*objective\.0\.loss"):
+        train(tiny_recipe("balanced-softmax"), tmp_path / "run")
+    with pytest.raises(RunError, match="seed 0, not 1"):
+        train(dataclasses.replace(tiny_recipe(), seed=1), tmp_path / "run")
+    with pytest.raises(RunError, match="another recipe"):
+        train(tiny_recipe("balanced-softmax"), tmp_path / "run", resume=True)
+    assert contents(tmp_path / "run") == before
+
+
+def test_an_out_folder_with_other_files_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.txt").write_text("meow")
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        train(tiny_recipe(), tmp_path / "photos")
+    assert list((tmp_path / "photos").iterdir()) == [tmp_path / "photos" / "cat.txt"]
+
+
+def test_an_unfinished_run_needs_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_recipe(checkpoint_seconds=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("tailwise.engine.train._finish", lambda *args: (_ for _ in ()).throw(RunError("cut")))
+        with pytest.raises(RunError, match="cut"):
+            train(recipe, tmp_path / "run")
+    with pytest.raises(RunError, match="--resume"):
+        train(recipe, tmp_path / "run")
+    assert result_of(train(recipe, tmp_path / "run", resume=True))["finished"]
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    first.claim(tiny_recipe(), resume=False)
+    with pytest.raises(RunError, match="another process"):
+        second.claim(tiny_recipe(), resume=True)
+    first.release()
+    second.claim(tiny_recipe(), resume=True)
+    second.release()
+
+
+def test_an_unwritable_folder_is_told_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match=r"cannot write to .*file.*--out"):
+        train(tiny_recipe(), tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    recipe = tiny_recipe(checkpoint_seconds=0.0)
+    written = checkpoint.save_file
+    calls: list[Path] = []
+
+    def fails_at_the_fourth(tensors: dict[str, object], path: Path, *rest: object) -> None:
+        calls.append(path)
+        if len(calls) == 4:
+            raise OSError(code, os.strerror(code))
+        written(tensors, path, *rest)  # pyright: ignore
+
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="full" if code == errno.ENOSPC else "denied"):
+        patch.setattr(checkpoint, "save_file", fails_at_the_fourth)
+        train(recipe, tmp_path / "run")
+    newest = Checkpoints(tmp_path / "run").newest()
+    assert newest is not None
+    assert newest.name == "step-000000003"
+    assert not list((tmp_path / "run" / "checkpoints").glob(".writing*"))
+    whole = result_of(train(recipe, tmp_path / "whole"))
+    assert result_of(train(recipe, tmp_path / "run", resume=True)) == whole
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path: Path) -> None:
+    recipe = tiny_recipe(checkpoint_seconds=0.0)
+    exploding = Optim(lr=1e30, schedule=Constant())
+    recipe = replace_stage(recipe, 0, optim=exploding)
+    with pytest.raises(NotFiniteLoss, match=r"at step \d+; a smaller learning rate|no longer finite at step \d+"):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+    newest = Checkpoints(tmp_path / "run").newest()
+    if newest is not None:
+        weights = checkpoint.load_weights(newest / "model.safetensors")
+        assert checkpoint.not_finite(weights) is None
+
+
+def test_the_checkpoint_before_the_bad_step_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tailwise.engine.step import EpochMeter
+
+    original = EpochMeter.add
+
+    def poisoned(meter: EpochMeter, output: dict[str, object]) -> None:
+        original(meter, output)
+        if meter.done == 3:
+            meter.losses[2] = float("nan")
+
+    monkeypatch.setattr(EpochMeter, "add", poisoned)
+    with pytest.raises(NotFiniteLoss, match="nan at step 3"):
+        train(tiny_recipe(checkpoint_seconds=0.0), tmp_path / "run")
+    newest = Checkpoints(tmp_path / "run").newest()
+    assert newest is not None
+    assert newest.name == "step-000000002"
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    train(recipe, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    newest = Checkpoints(tmp_path / "run").newest()
+    assert newest is not None
+    (newest / "state.pt").write_bytes((newest / "state.pt").read_bytes()[:100])
+    with pytest.raises(RunError, match="is damaged"):
+        train(recipe, tmp_path / "run", resume=True)
+    (newest / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(RunError, match="not a complete safetensors file"):
+        train(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_stage_that_trains_nothing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TailwiseError, match="fits no parameter"):
+        train(replace_stage(tiny_recipe(), 0, trainable="nothing"), tmp_path / "run")
+
+
+def test_a_random_resized_crop_cannot_be_resident(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    data = dataclasses.replace(recipe.data, path="resident", augmentation="random_resized_crop")
+    with pytest.raises(DataError, match="pad_crop"):
+        train(dataclasses.replace(recipe, data=data), tmp_path / "run")
+
+
+def test_result_is_plain_json_without_nan(tmp_path: Path) -> None:
+    run = train(tiny_recipe(), tmp_path / "run")
+    text = (run / "result.json").read_text()
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(name))["recipe"] == "ce"

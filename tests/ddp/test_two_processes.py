@@ -1,0 +1,46 @@
+"""Two gloo processes compute what one computes: loss, gradients, one step, and an evaluation without padding."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ddp")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    worker = ["-m", "tests.ddp.worker", str(folder)]
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *worker]
+    for command in ([sys.executable, *worker], two):
+        run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
+        assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+def test_loss_gradients_and_one_step_equal_those_of_one_process(folder: Path) -> None:
+    one = torch.load(folder / "world1-rank0.pt")
+    ranks = [torch.load(folder / f"world2-rank{rank}.pt") for rank in (0, 1)]
+    assert any(name.startswith("grad.") for name in one)
+    for rank in ranks:
+        assert rank.keys() == one.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(rank[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_run_on_two_processes_evaluates_every_image_once(folder: Path) -> None:
+    one, two = (json.loads((folder / f"run-world{world}" / "result.json").read_text()) for world in (1, 2))
+    assert two["world_size"] == 2
+    assert sum(map(sum, two["confusion"])) == sum(map(sum, one["confusion"])) == one["data"]["test_images"]
+    assert two["recipe_hash"] == one["recipe_hash"]
+    first = [json.loads((folder / f"run-world{world}" / "metrics.jsonl").read_text().splitlines()[0]) for world in (1, 2)]
+    assert first[0]["step"] == first[1]["step"]
+    assert first[1]["loss"] == pytest.approx(first[0]["loss"], rel=0.5)
