@@ -47,7 +47,9 @@ def result_of(folder: Path) -> dict[str, Any]:
 def metrics_of(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics, without times."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in lines
+    ]
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:

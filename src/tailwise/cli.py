@@ -53,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tailwise.engine.loop import Interrupted
 
         stopped = isinstance(error, Interrupted)
-        errors.print(f"[bold red]{'stopped' if stopped else 'error'}:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        errors.print(
+            f"[bold red]{'stopped' if stopped else 'error'}:[/] {escape(str(error))}", soft_wrap=True, highlight=False
+        )
         return 130 if stopped else 2
     except KeyboardInterrupt:
         errors.print("[bold red]stopped[/]")

@@ -35,7 +35,9 @@ def folder_with_bad_files(base: Path) -> Recipe:
             at = base / split / label
             at.mkdir(parents=True)
             for number in range(count):
-                Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(at / f"{number:02}.jpg", quality=95)
+                Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(
+                    at / f"{number:02}.jpg", quality=95
+                )
     whole = (base / "train" / "a" / "03.jpg").read_bytes()
     (base / "train" / "a" / "03.jpg").write_bytes(whole[: len(whole) // 2])
     (base / "train" / "b" / "05.jpg").write_text("not an image")
@@ -64,9 +66,9 @@ def test_training_goes_on_without_unreadable_images_and_says_so(tmp_path: Path, 
     result = result_of(train(recipe, tmp_path / "run", reporter=Reporter()))
     assert result["class_counts"] == [11, 11]
     assert [line.split(":")[0] for line in result["data"]["unreadable"]] == [
-        "train/train/a/03.jpg",
-        "train/train/b/05.jpg",
-        "val/val/b/01.jpg",
+        "train/a/03.jpg",
+        "train/b/05.jpg",
+        "val/b/01.jpg",
     ]
     assert "going on without 3 images" in " ".join(said)
     assert "03.jpg" in " ".join(said)
@@ -227,3 +229,14 @@ def test_result_is_plain_json_without_nan(tmp_path: Path) -> None:
     run = train(tiny_recipe(), tmp_path / "run")
     text = (run / "result.json").read_text()
     assert json.loads(text, parse_constant=lambda name: pytest.fail(name))["recipe"] == "ce"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_breaks_while_training_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    recipe = folder_with_bad_files(tmp_path / "images")
+    data = dataclasses.replace(recipe.data, path="host", workers=workers)
+    monkeypatch.setattr("tailwise.engine.prepare.find_unreadable", lambda *args: {})
+    with pytest.raises(DataError, match=r"became unreadable while training: .*0[35]\.jpg"):
+        train(dataclasses.replace(recipe, data=data), tmp_path / "run")

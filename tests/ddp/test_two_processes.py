@@ -33,7 +33,9 @@ def test_loss_gradients_and_one_step_equal_those_of_one_process(folder: Path) ->
     for rank in ranks:
         assert rank.keys() == one.keys()
         for name, value in one.items():
-            torch.testing.assert_close(rank[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                rank[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            )
 
 
 def test_a_run_on_two_processes_evaluates_every_image_once(folder: Path) -> None:
@@ -41,6 +43,8 @@ def test_a_run_on_two_processes_evaluates_every_image_once(folder: Path) -> None
     assert two["world_size"] == 2
     assert sum(map(sum, two["confusion"])) == sum(map(sum, one["confusion"])) == one["data"]["test_images"]
     assert two["recipe_hash"] == one["recipe_hash"]
-    first = [json.loads((folder / f"run-world{world}" / "metrics.jsonl").read_text().splitlines()[0]) for world in (1, 2)]
+    first = [
+        json.loads((folder / f"run-world{world}" / "metrics.jsonl").read_text().splitlines()[0]) for world in (1, 2)
+    ]
     assert first[0]["step"] == first[1]["step"]
     assert first[1]["loss"] == pytest.approx(first[0]["loss"], rel=0.5)

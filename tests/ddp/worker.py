@@ -54,7 +54,9 @@ def one_step(runtime: Runtime) -> dict[str, torch.Tensor]:
     output = wrapped(batch)
     runtime.backward(output["loss"])
     found = {"loss": runtime.sum(output["total"]), "hits": runtime.sum(output["hits"])}
-    found |= {f"grad.{name}": item.grad.clone() for name, item in task.network.named_parameters() if item.grad is not None}
+    found |= {
+        f"grad.{name}": item.grad.clone() for name, item in task.network.named_parameters() if item.grad is not None
+    }
     wrapped_optimizer.step()
     return found | {f"weight.{name}": item.detach().clone() for name, item in task.network.named_parameters()}
 

@@ -51,17 +51,19 @@ def test_both_paths_give_equal_indices_and_equal_pixels(folder: Path) -> None:
     assert not host.resident
     assert resident.data.fingerprint == host.data.fingerprint
     assert resident.train_images is not None
-    stage = Stage(
-        streams={"main": Stream(batch=4), "balanced": Stream(sampler=Power(q=0.0), batch=3)}, optim=Optim()
-    )
+    stage = Stage(streams={"main": Stream(batch=4), "balanced": Stream(sampler=Power(q=0.0), batch=3)}, optim=Optim())
     index = resident.index
-    plan = make_plan(
-        stage, Data(), index.labels, index.stats, seed=3, stage_number=0, epoch=1, progress=0.5, steps=5
-    )
+    plan = make_plan(stage, Data(), index.labels, index.stats, seed=3, stage_number=0, epoch=1, progress=0.5, steps=5)
     fast = ResidentSource(resident.train_images, index.labels, CPU)
     for workers in (0, 2):
         slow = HostSource(
-            host.splits.train, host.index.positions, host.index.labels, size=12, transform=None, workers=workers, device=CPU
+            host.splits.train,
+            host.index.positions,
+            host.index.labels,
+            size=12,
+            transform=None,
+            workers=workers,
+            device=CPU,
         )
         for start in (0, 3):
             seen = 0

@@ -96,7 +96,12 @@ def test_ctrl_c_keeps_a_checkpoint_and_tells_how_to_go_on(tmp_path: Path, number
     (tmp_path / "r.yaml").write_text(to_yaml(recipe))
     command = [sys.executable, "-m", "tailwise", "train", "r.yaml", "--out", "cut"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (tmp_path / "cut" / "metrics.jsonl").is_file():

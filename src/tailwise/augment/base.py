@@ -1,4 +1,4 @@
-"""The augmentation slots. Each separates drawing (numpy, into the epoch plan) from applying (tensors, on the device)."""
+"""The augmentation slots. Each separates drawing (numpy, into the plan) from applying (tensors, on the device)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Pixel(nn.Module):
         self.register_buffer("scale", torch.tensor(std).mul(255).reciprocal().view(1, -1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor, crop: Tensor | None = None, flip: Tensor | None = None) -> Tensor:
-        """Shape: image uint8 ``[B,3,H,W]``, crop int64 ``[B,2]`` (top, left), flip bool ``[B]`` -> float ``[B,3,H,W]``."""
+        """Float ``[B,3,H,W]`` from uint8 ``[B,3,H,W]``, crop int64 ``[B,2]`` (top, left) and flip bool ``[B]``."""
         if crop is not None and flip is not None:
             image = self.crop_and_flip(image, crop, flip)
         shift, scale = self.get_buffer("shift"), self.get_buffer("scale")

@@ -45,9 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     names, rest = leading_names(arguments)
     if not names and not {"-h", "--help"} & set(rest):
         raise TailwiseError("compare needs recipes: tailwise compare ce balanced-softmax [options]")
-    parsed = [
-        parse(CompareOptions, name, rest, "tailwise compare RECIPE...", DESCRIPTION) for name in names or ["ce"]
-    ]
+    parsed = [parse(CompareOptions, name, rest, "tailwise compare RECIPE...", DESCRIPTION) for name in names or ["ce"]]
     options = parsed[0]
     if options.seeds < 1:
         raise TailwiseError(f"--seeds must be at least 1, got {options.seeds}")
@@ -89,7 +87,7 @@ def _show(groups: dict[str, list[Result]], out: Path, console: Console) -> None:
     name = f"compare-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     page = write_page(groups, place / f"{name}.html")
     write_file(place / f"{name}.md", to_markdown(table))
-    console.print(to_rich(table))
+    console.print(to_rich(table, console.width))
     console.print(f"table: {place / f'{name}.md'}\npage: {page}", highlight=False, soft_wrap=True)
 
 

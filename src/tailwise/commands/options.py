@@ -1,5 +1,6 @@
 """Options shared by the commands that take a recipe. The recipe's own fields are options too, with its values as
-defaults, so a few options (data, epochs, components) are looked up before the full parse."""
+defaults, so a few options (data, epochs, components) are looked up before the full parse.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ class RecipeOptions:
     """Compress or stretch the recipe, its stages and schedules to so many epochs."""
     changes: Annotated[tuple[str, ...], tyro.conf.arg(name="with", metavar="SLOT=COMPONENT")] = ()
     """Replace components: loss=balanced_softmax sampler=power(q=0.5) head=cosine(scale=16) backbone=resnet44"""
-    spec: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()
+    spec: Annotated[Recipe, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Recipe)
 
 
 def leading_names(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

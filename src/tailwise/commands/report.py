@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     page = write_page(groups, options.out or options.runs[0] / "report.html")
     console = Console()
     if options.format == "text":
-        console.print(to_rich(table))
+        console.print(to_rich(table, console.width))
         console.print(f"page: {page}", highlight=False, soft_wrap=True)
     else:
         print(to_markdown(table) if options.format == "markdown" else to_csv(table))

@@ -57,6 +57,6 @@ def run(arguments: Sequence[str]) -> int:
         again = command if options.resume else f"{command} --resume"
         raise Interrupted(f"{error}. Go on with: {again}") from error
     result = Result.from_folder(folder)
-    console.print(to_rich(compare_table({result.recipe: [result]})))
+    console.print(to_rich(compare_table({result.recipe: [result]}), console.width))
     console.print(f"run: {folder}\npage: {folder / 'report.html'}", highlight=False, soft_wrap=True)
     return 0

@@ -50,7 +50,8 @@ SINGULAR: Mapping[str, str] = MappingProxyType(
 
 class Slot:
     """Base of every configurable component. A subclass of a slot's base class is a frozen dataclass: its fields are
-    its hyper-parameters, its command-line flags and its record in a recipe file."""
+    its hyper-parameters, its command-line flags and its record in a recipe file.
+    """
 
     kind: ClassVar[str] = ""
     #: The registry key; set by :func:`register`.
@@ -163,8 +164,9 @@ def register(
     def decorate(target: T) -> T:
         doc = (getattr(target, "__doc__", None) or "").strip()
         summary = " ".join(doc.split("\n\n")[0].split())
-        if isinstance(target, type) and issubclass(target, Slot):
-            target.name = name
+        slot: Any = target
+        if isinstance(slot, type) and issubclass(slot, Slot):
+            slot.name = name
         found = kind or getattr(target, "kind", "")
         REGISTRY.add(Entry(found, name, target, summary, paper, dict(presets or {})))
         return target

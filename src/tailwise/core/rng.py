@@ -1,4 +1,4 @@
-"""Independent random streams named by what they are for, so that randomness is data and a run can be resumed anywhere."""
+"""Independent random streams named by their purpose, so that randomness is data and a run resumes anywhere."""
 
 from __future__ import annotations
 

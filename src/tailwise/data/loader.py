@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tailwise.core.errors import DataError
 from tailwise.core.types import Batch
 from tailwise.data.images import decode
 from tailwise.data.index import Pool
 from tailwise.data.plan import EpochPlan
+from tailwise.data.rgb import UnreadableImage
 from tailwise.data.source import DeviceDraws
 from tailwise.data.transforms import ItemTransform
 
@@ -87,7 +89,7 @@ class HostSource:
         """The batches of a plan from step ``start`` on."""
         draws = DeviceDraws(plan, self.labels, self.device)
         self.rows.rows = [self._row(plan, step) for step in range(start, plan.steps)]
-        for step, images in enumerate(self.loader, start):
+        for step, images in enumerate(_readable(self.loader), start):
             images = images.to(self.device, non_blocking=True)
             by_stream: dict[str, Tensor] = {}
             first = 0
@@ -104,6 +106,23 @@ class HostSource:
         return items
 
 
+def _readable(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Batches, with a message instead of a traceback for a file that was readable when the run began.
+
+    Raises:
+        DataError: Names the file. Torch hands on an exception of a worker as a RuntimeError around its text.
+    """
+    try:
+        yield from batches
+    except (UnreadableImage, RuntimeError) as error:
+        found = str(error).strip().splitlines()[-1]
+        if "UnreadableImage" in str(error) or isinstance(error, UnreadableImage):
+            raise DataError(
+                f"an image became unreadable while training: {found.split('UnreadableImage: ')[-1]}"
+            ) from error
+        raise
+
+
 def evaluation_batches(
     pool: Pool, positions: NDArray[np.int64], *, size: int, batch: int, workers: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -114,7 +133,7 @@ def evaluation_batches(
     loader: DataLoader[Any] = DataLoader(
         _Images(pool, size, None), batch_sampler=rows, num_workers=workers, worker_init_fn=_quiet_worker
     )
-    for row, images in zip(rows.rows, loader, strict=True):
+    for row, images in zip(rows.rows, _readable(loader), strict=True):
         labels = torch.from_numpy(pool.labels[[position for position, _ in row]])
         yield images.to(device), labels.to(device)
 

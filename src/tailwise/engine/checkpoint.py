@@ -26,7 +26,9 @@ FORMAT = 1
 def write_error(error: OSError, folder: Path) -> RunError:
     """The message for a folder that cannot be written or a disk that is full."""
     reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or str(error))
-    return RunError(f"cannot write to {folder}: {reason}; choose another place with --out. Nothing written so far is lost")
+    return RunError(
+        f"cannot write to {folder}: {reason}; choose another place with --out. Nothing written so far is lost"
+    )
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], note: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The loop: for every stage, for every epoch, for every row of the plan, one step; measure, save, go on after a kill."""
+"""The loop: for every stage, for every epoch, for every row of the plan one step; measure, save, resume."""
 
 from __future__ import annotations
 
@@ -132,7 +132,9 @@ class Training:
             self.optimizer = make_optimizer(spec, self.network.parameters())
         held = {id(item) for group in self.optimizer.param_groups for item in group["params"]}
         if any(item.requires_grad and id(item) not in held for item in self.network.parameters()):
-            raise RunError(f"stage {number} trains parameters that the optimiser it carries on does not hold; give it `optim`")
+            raise RunError(
+                f"stage {number} trains parameters that the optimiser it carries on does not hold; give it `optim`"
+            )
         if state is not None:
             restore_optimizer(self.optimizer, state["optimizer"])
         task, optimizer = self.runtime.setup(self.task, self.optimizer)
@@ -199,9 +201,7 @@ class Training:
                 now = time.perf_counter()
                 speed = (meter.done - looked_at) * images / max(now - looked, 1e-9)
                 looked, looked_at = now, meter.done
-                self.reporter.update(
-                    self.step, label, sum(losses) / len(losses), self._accuracy(meter, stage), speed
-                )
+                self.reporter.update(self.step, label, sum(losses) / len(losses), self._accuracy(meter, stage), speed)
             if meter.done == steps:
                 break
             if saving or stopping:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 
 from tailwise.core.errors import TailwiseError
@@ -26,7 +26,7 @@ def make_optimizer(spec: Optim, parameters: Iterable[nn.Parameter]) -> torch.opt
     if not trained:
         raise TailwiseError("the stage trains no parameter; check its `trainable` field (all, head, or a pattern)")
     name = {"sgd": "sgd" if spec.nesterov else "momentum", "adamw": "adamw"}[spec.kind]
-    keywords = {"momentum": spec.momentum} if spec.kind == "sgd" else {}
+    keywords: dict[str, Any] = {"momentum": spec.momentum} if spec.kind == "sgd" else {}
     optimizer = create_optimizer_v2(
         trained,  # pyright: ignore[reportArgumentType]
         opt=name,

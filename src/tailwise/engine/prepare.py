@@ -119,7 +119,7 @@ def prepare(data: Data, device: torch.device, say: Say) -> Prepared:
     fingerprint = _fingerprint(index, splits.test, positions)
     if data.fingerprint is not None and data.fingerprint != fingerprint:
         raise DataError(
-            f"the images or labels are not those of the recipe: fingerprint {fingerprint}, expected {data.fingerprint}. "
+            f"the images or labels are not those of the recipe: fingerprint {fingerprint}, not {data.fingerprint}. "
             "To train on what is there now, remove `fingerprint` from the recipe file"
         )
     data = dataclasses.replace(data, fingerprint=fingerprint)
@@ -144,7 +144,7 @@ def _free_memory() -> int:
 
 
 def _names(pool: Pool, bad: dict[int, str]) -> tuple[str, ...]:
-    return tuple(f"{pool.split}/{pool.name_of(position)}: {reason}" for position, reason in sorted(bad.items()))
+    return tuple(f"{pool.name_of(position)}: {reason}" for position, reason in sorted(bad.items()))
 
 
 def _fingerprint(index: LongTailIndex, test: Pool, positions: NDArray[np.int64]) -> str:

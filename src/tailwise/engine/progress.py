@@ -113,7 +113,8 @@ class PlainReporter:
             self.said = now
             left = (self.steps - done) * (now - self.began) / max(1, done - self.before)
             self.line(
-                f"{self.title}: epoch {epoch}  loss {loss:.4f}  acc {accuracy:.1f} %  {rate:,.0f} img/s  {left:.0f} s left"
+                f"{self.title}: epoch {epoch}  loss {loss:.4f}  acc {accuracy:.1f} %  {rate:,.0f} img/s  "
+                f"{left:.0f} s left"
             )
 
     def line(self, text: str) -> None:

@@ -1,7 +1,7 @@
 """A run's folder: who may write into it, and what it holds.
 
-``recipe.yaml`` · ``index.json`` (the long-tailed subset) · ``metrics.jsonl`` · ``result.json`` · ``model.safetensors`` ·
-``checkpoints/`` · ``report.html``
+``recipe.yaml`` · ``index.json`` (the long-tailed subset) · ``metrics.jsonl`` · ``result.json`` ·
+``model.safetensors`` · ``checkpoints/`` · ``report.html``
 """
 
 from __future__ import annotations
@@ -96,8 +96,6 @@ class RunFolder:
                 )
         elif self.path.is_dir() and any(item.name != ".lock" for item in self.path.iterdir()):
             raise RunError(f"{self.path} is not empty and holds no run; nothing was changed. Choose another --out")
-        elif resume and not self.path.is_dir():
-            raise RunError(f"nothing to resume: {self.path} does not exist")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")

@@ -107,7 +107,8 @@ class Task(nn.Module):
         denominators = torch.stack([part.denominator.detach().float() for part in parts.values()])
         denominators = self.reduce_sum(denominators).clamp_min(1e-12)
         shares = {
-            name: part.weight * part.numerator / denominators[number] for number, (name, part) in enumerate(parts.items())
+            name: part.weight * part.numerator / denominators[number]
+            for number, (name, part) in enumerate(parts.items())
         }
         total = torch.stack(list(shares.values())).sum()
         detached = {name: share.detach() for name, share in shares.items()}

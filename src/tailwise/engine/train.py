@@ -9,7 +9,7 @@ import platform
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ from tailwise.engine.run_folder import RunFolder, default_folder
 from tailwise.engine.runtime import Runtime
 from tailwise.evaluation.evaluate import EvaluationSplit
 from tailwise.report.ledger import Result
-from tailwise.report.page import write_page
+
+#: A second confusion matrix is stored up to this number of classes; above it the file would be mostly zeros.
+MOST_CLASSES_TWICE = 1000
 
 
 class DataCache:
@@ -178,7 +180,7 @@ def _finish(training: Training, folder: RunFolder, command: str) -> None:
         "last": last["record"],
         "best_on_test": best["record"],
         "confusion": last["confusion"],
-        "confusion_best": best["confusion"],
+        "confusion_best": best["confusion"] if stats.num_classes <= MOST_CLASSES_TWICE else None,
         "reliability": last["reliability"],
         "environment": environment(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -186,6 +188,9 @@ def _finish(training: Training, folder: RunFolder, command: str) -> None:
         "notes": [recipe.notes] if recipe.notes else [],
     }
     folder.write_json("result.json", result)
+    # Drawing needs matplotlib, which a command that does not draw should not wait for.
+    from tailwise.report.page import write_page
+
     write_page({recipe.name: [Result.from_folder(folder.path)]}, folder.path / "report.html")
 
 
@@ -217,7 +222,7 @@ def _commit() -> str | None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def _stop_signals() -> Generator[threading.Event]:
     """Ctrl-C and the termination signal set an event that the loop asks after; a second Ctrl-C ends at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -69,7 +69,11 @@ class EvaluationSplit:
 
 
 def evaluate(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], num_classes: int, precision: Precision, device: torch.device
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    num_classes: int,
+    precision: Precision,
+    device: torch.device,
 ) -> Evaluation:
     """Counts of a network in evaluation mode; its mode is put back afterwards.
 

@@ -129,7 +129,9 @@ def _probe(model: nn.Module, name: str, size: int) -> tuple[Tensor, set[str]]:
             features = model.forward_features(image)  # pyright: ignore[reportCallIssue]
             if not isinstance(features, Tensor):
                 raise TailwiseError(f"backbone {name!r} has no feature maps but {type(features).__name__}")
-            gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
+            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+                features.sum(), list(parameters.values()), allow_unused=True
+            )
     except (AssertionError, RuntimeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
         raise TailwiseError(
             f"backbone {name!r} gives no features for images of {size} x {size} pixels ({error}); "

@@ -82,8 +82,10 @@ def replace_stream(recipe: Recipe, number: int, stream: str = "main", **changes:
 
 
 def _digits(name: str) -> Recipe:
-    schedule = Cosine(warmup_epochs=2)
-    stage = Stage(epochs=30, streams={"main": Stream(batch=64)}, optim=Optim(lr=0.1, weight_decay=5e-4, schedule=schedule))
+    schedule = Cosine(warmup_epochs=4)
+    stage = Stage(
+        epochs=60, streams={"main": Stream(batch=64)}, optim=Optim(lr=0.1, weight_decay=5e-4, schedule=schedule)
+    )
     return Recipe(
         variant="own",
         data=Data(

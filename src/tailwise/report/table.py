@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -36,13 +37,14 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table: its key, its heading with the unit, digits, and which direction is better."""
+    """A column: its key, its heading with the unit (and a short one), digits, and which direction is better."""
 
     key: str
     title: str
     digits: int = 1
     better: int = 1
     sign: bool = False
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,11 @@ class Table:
     notes: tuple[str, ...]
 
     def text(self, row: Row, column: Column) -> str:
-        """The text of one cell; the difference carries its number of pairs."""
+        """The text of one cell; the difference carries its number of pairs where a seed has no partner."""
         cell = row.cells.get(column.key)
         if cell is None:
             return NOTHING
-        pairs = f" (n={cell.n})" if column.key == "difference" else ""
+        pairs = f" (n={cell.n})" if column.key == "difference" and cell.n != len(row.seeds) else ""
         return cell.show(column.digits, sign=column.sign) + pairs
 
     def best(self, column: Column) -> frozenset[str]:
@@ -108,7 +110,19 @@ def compare_table(groups: Mapping[str, Sequence[Result]]) -> Table:
         Column("worst_class", "worst class (%)"),
         Column("ece", "ECE (%)", better=-1),
         Column("nll", "NLL (nats)", digits=3, better=-1),
-        *((Column("difference", f"top-1 {MINUS} {named} (points)", better=0, sign=True),) if len(chosen) > 1 else ()),
+        *(
+            (
+                Column(
+                    "difference",
+                    f"top-1 {MINUS} {named} (points)",
+                    better=0,
+                    sign=True,
+                    short=f"top-1 {MINUS} first (points)",
+                ),
+            )
+            if len(chosen) > 1
+            else ()
+        ),
         Column("best_on_test", "best epoch on test, top-1 (%)", better=0),
         Column("seconds", "time (s)", digits=0, better=0),
     )
@@ -141,20 +155,52 @@ def statistic(values: Sequence[float | None]) -> Statistic | None:
     return Statistic(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
 
 
-def to_rich(table: Table) -> RichTable:
-    """The table for a terminal."""
-    rich = RichTable(caption="\n".join(table.notes), caption_justify="left", pad_edge=False)
-    rich.add_column("recipe")
+#: Columns in the order in which a narrow terminal keeps them.
+IMPORTANCE = ("top1", "difference", "few", "many", "medium", "balanced_accuracy", "seconds", "harmonic_mean",
+              "worst_class", "ece", "nll", "best_on_test")  # fmt: skip
+
+
+def to_rich(table: Table, width: int | None = None) -> RichTable:
+    """The table for a terminal.
+
+    Args:
+        table: What to show.
+        width: Characters of the terminal; the least important columns that do not fit are left out, which the caption
+            says. ``None`` shows every column.
+    """
+    columns = table.columns if width is None else _fitting(table, width)
+    notes = list(table.notes)
+    if len(columns) < len(table.columns):
+        missing = ", ".join(column.title for column in table.columns if column not in columns)
+        notes.insert(0, f"Not shown here for lack of width: {missing}.")
+    rich = RichTable(caption="\n".join(notes), caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    rich.add_column("recipe", no_wrap=True)
     rich.add_column("seeds", justify="right")
-    for column in table.columns:
-        rich.add_column(Text(column.title), justify="right")
+    for column in columns:
+        rich.add_column(Text(column.short or column.title), justify="right", min_width=_widest(table, column))
     for row in table.rows:
         cells = [
-            Text(table.text(row, column), style="bold" if row.name in table.best(column) else "")
-            for column in table.columns
+            Text(table.text(row, column), style="bold" if row.name in table.best(column) else "") for column in columns
         ]
         rich.add_row(Text(row.name), str(len(row.seeds)), *cells)
     return rich
+
+
+def _widest(table: Table, column: Column) -> int:
+    return max(len(table.text(row, column)) for row in table.rows)
+
+
+def _fitting(table: Table, width: int) -> tuple[Column, ...]:
+    left = width - max(len("recipe"), *(len(row.name) for row in table.rows)) - len("seeds") - 4
+    kept: list[Column] = []
+    for column in sorted(table.columns, key=lambda column: IMPORTANCE.index(column.key)):
+        # a heading wraps at blanks, a number does not
+        need = 2 + max(_widest(table, column), *(len(word) for word in (column.short or column.title).split()))
+        if kept and need > left:
+            break
+        left -= need
+        kept.append(column)
+    return tuple(column for column in table.columns if column in kept)
 
 
 def to_markdown(table: Table) -> str:

@@ -18,7 +18,9 @@ def test_yaml_round_trip_gives_the_same_recipe() -> None:
 def test_hash_does_not_depend_on_folder_seed_device_or_name() -> None:
     recipe = tiny_recipe()
     data = dataclasses.replace(recipe.data, root="elsewhere", workers=7, path="host")
-    other = dataclasses.replace(recipe, name="other", seed=9, data=data, run=dataclasses.replace(recipe.run, log_every=3))
+    other = dataclasses.replace(
+        recipe, name="other", seed=9, data=data, run=dataclasses.replace(recipe.run, log_every=3)
+    )
     assert spec_hash(other) == spec_hash(recipe)
 
 

@@ -22,7 +22,9 @@ def plan(stage: Stage | None = None, data: Data | None = None, **changes: int) -
 
 def same(left: EpochPlan, right: EpochPlan) -> bool:
     pairs = [(left.streams[name], right.streams[name]) for name in left.streams]
-    return all(np.array_equal(getattr(a, f), getattr(b, f)) for a, b in pairs for f in ("index", "crop", "flip", "item_seed"))
+    return all(
+        np.array_equal(getattr(a, f), getattr(b, f)) for a, b in pairs for f in ("index", "crop", "flip", "item_seed")
+    )
 
 
 def test_a_plan_depends_only_on_seed_stage_and_epoch() -> None:
@@ -55,7 +57,10 @@ def test_a_second_stream_leaves_the_first_one_as_it_was() -> None:
     assert plan(both).streams["balanced"].index.shape == (6, 8)
 
 
-@pytest.mark.parametrize(("augmentation", "moves", "flips"), [("pad_crop", True, True), ("random_resized_crop", False, True), ("none", False, False)])
+@pytest.mark.parametrize(
+    ("augmentation", "moves", "flips"),
+    [("pad_crop", True, True), ("random_resized_crop", False, True), ("none", False, False)],
+)
 def test_draws_follow_the_augmentation(augmentation: str, moves: bool, flips: bool) -> None:
     stream = plan(data=Data(augmentation=augmentation)).streams["main"]  # pyright: ignore[reportArgumentType]
     assert bool(stream.crop.any()) == moves

@@ -55,7 +55,11 @@ def test_inaturalist_cosine_covers_all_epochs() -> None:
 
 def test_a_carried_on_optimiser_keeps_its_schedule_over_stages() -> None:
     schedule = MultiStep(milestones=(3, 5), gamma=0.1, warmup_epochs=0)
-    stages = (Stage(epochs=4, optim=Optim(lr=1.0, schedule=schedule)), Stage(epochs=2), Stage(epochs=2, optim=Optim(lr=0.5, schedule=Cosine())))
+    stages = (
+        Stage(epochs=4, optim=Optim(lr=1.0, schedule=schedule)),
+        Stage(epochs=2),
+        Stage(epochs=2, optim=Optim(lr=0.5, schedule=Cosine())),
+    )
     found = spans(stages, 1280)
     got = [span.learning_rate(stages, epoch, 0.0) for span in found for epoch in range(span.epochs)]
     assert got == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.5, 0.25])
