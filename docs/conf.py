@@ -6,9 +6,14 @@ import importlib
 import pkgutil
 import re
 import sys
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Any
 
+from pybtex.plugin import register_plugin
+from pybtex.style.formatting.plain import Style
+from pybtex.style.labels import BaseLabelStyle
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).resolve().parent
@@ -37,12 +42,40 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
+bibtex_default_style = "keys"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+
+PAPERS = re.findall(r"^@\w+{(\w+),", (HERE / "references.bib").read_text(encoding="utf-8"), re.MULTILINE)
+KEY = re.compile(rf"\b({'|'.join(PAPERS)})\b")
+
+
+class KeyLabels(BaseLabelStyle):
+    """The keys by which docstrings name their sources are the labels of the bibliography."""
+
+    def format_labels(self, sorted_entries: Iterable[Any]) -> Iterator[str]:
+        """The key of every entry."""
+        for entry in sorted_entries:
+            yield str(entry.key)
+
+
+class KeyStyle(Style):
+    """The plain style with these labels."""
+
+    default_label_style = KeyLabels
+
+
+register_plugin("pybtex.style.formatting", "keys", KeyStyle)
+
+
+def link_papers(app: Sphinx, what: str, name: str, target: Any, options: Any, lines: list[str]) -> None:
+    """Turns the bibliography keys of a docstring into citations."""
+    lines[:] = [KEY.sub(r":cite:t:`\1`", line) for line in lines]
 
 
 def list_modules(app: Sphinx, page: str, source: list[str]) -> None:
@@ -52,16 +85,21 @@ def list_modules(app: Sphinx, page: str, source: list[str]) -> None:
 
 def _modules(name: str) -> str:
     package = importlib.import_module(name)
-    parts = [f"```{{eval-rst}}\n.. automodule:: {name}\n   :no-members:\n```"]
+    options = ("members", "ignore-module-all", "show-inheritance")
+    parts = [_automodule(name, ("no-members",))]
     for module in pkgutil.iter_modules(package.__path__, f"{name}."):
         if not module.ispkg:
-            parts.append(
-                f"## {module.name}\n\n```{{eval-rst}}\n.. automodule:: {module.name}\n   :members:\n   :ignore-module-all:\n   :show-inheritance:\n```"
-            )
+            parts.append(f"## {module.name}\n\n{_automodule(module.name, options)}")
     return "\n\n".join(parts)
+
+
+def _automodule(name: str, options: tuple[str, ...]) -> str:
+    flags = "".join(f"\n   :{option}:" for option in options)
+    return f"```{{eval-rst}}\n.. automodule:: {name}{flags}\n```"
 
 
 def setup(app: Sphinx) -> None:
     """Writes the method pages before the sources are looked for."""
     generate_methods.write_pages(HERE / "methods" / "generated")
     app.connect("source-read", list_modules)
+    app.connect("autodoc-process-docstring", link_papers)

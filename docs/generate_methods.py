@@ -80,7 +80,7 @@ def _page(entry: Entry) -> str:
 
 
 def _hyper_parameters(entry: Entry) -> list[str]:
-    if not dataclasses.is_dataclass(entry.target):
+    if not isinstance(entry.target, type) or not dataclasses.is_dataclass(entry.target):
         return []
     notes = _field_notes(entry.target)
     rows: list[str] = []

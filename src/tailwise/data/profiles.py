@@ -37,7 +37,7 @@ def pareto(num_classes: int, max_count: int, imbalance_factor: float) -> list[in
     :math:`n_k = \lfloor n_{max} x_k^{-(\alpha+1)} \rfloor` with
     :math:`x_k = 1 + \frac{k}{C-1} (\mathrm{IF}^{1/(\alpha+1)} - 1)` and :math:`\alpha = 6`.
 
-    Deviation: OLTR (liu2019oltr) drew the counts of ImageNet-LT at random from a Pareto law with alpha 6. This is a
+    Deviation: OLTR (liu2019large) drew the counts of ImageNet-LT at random from a Pareto law with alpha 6. This is a
     deterministic relative with exact end points, not that set of counts.
     """
     steps, power = max(num_classes - 1, 1), PARETO_ALPHA + 1.0

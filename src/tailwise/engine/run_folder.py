@@ -80,12 +80,12 @@ class RunFolder:
             return None
         return result if isinstance(result, dict) and result.get("finished") else None
 
-    def claim(self, recipe: Recipe, *, resume: bool) -> None:
-        """Takes the folder for this recipe, or refuses before anything is written.
+    def check(self, recipe: Recipe, *, resume: bool) -> None:
+        """Refuses a folder that this run must not write into; writes nothing.
 
         Raises:
-            RunError: It holds another recipe's run, another seed's, a finished or unfinished run without ``resume``,
-                or files that are no run; or it cannot be written; or another process trains in it.
+            RunError: It holds another recipe's run, another seed's, an unfinished run without ``resume``, or files
+                that are no run.
         """
         old = self.path / "recipe.yaml"
         if old.exists():
@@ -96,6 +96,14 @@ class RunFolder:
                 )
         elif self.path.is_dir() and any(item.name != ".lock" for item in self.path.iterdir()):
             raise RunError(f"{self.path} is not empty and holds no run; nothing was changed. Choose another --out")
+
+    def claim(self, recipe: Recipe, *, resume: bool) -> None:
+        """Takes the folder for this recipe until :meth:`release`.
+
+        Raises:
+            RunError: As :meth:`check`; or it cannot be written; or another process trains in it.
+        """
+        self.check(recipe, resume=resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
@@ -104,7 +112,7 @@ class RunFolder:
             raise RunError(f"another process is training in {self.path}; choose another --out") from None
         except OSError as error:
             raise write_error(error, self.path) from error
-        if not old.exists():
+        if not (self.path / "recipe.yaml").exists():
             self.write("recipe.yaml", f"# tailwise recipe {recipe.hash}\n{to_yaml(recipe)}")
 
     def release(self) -> None:

@@ -28,6 +28,7 @@ from tailwise.engine.recipe import Data, Recipe
 from tailwise.engine.run_folder import RunFolder, default_folder
 from tailwise.engine.runtime import Runtime
 from tailwise.evaluation.evaluate import EvaluationSplit
+from tailwise.models.backbone import check_backbone
 from tailwise.report.ledger import Result
 
 #: A second confusion matrix is stored up to this number of classes; above it the file would be mostly zeros.
@@ -78,36 +79,37 @@ def train(
             a loss that is not finite, a full disk or an interruption while it goes on.
     """
     reporter = reporter or Silent()
+    check_backbone(recipe.backbone.name)
     runtime = Runtime(recipe.run.device, recipe.precision)
     prepared = (cache or DataCache()).get(recipe.data, runtime, reporter)
     recipe = dataclasses.replace(recipe, data=prepared.data)
     folder = RunFolder(out or default_folder(recipe, base))
-    if runtime.is_main:
-        folder.claim(recipe, resume=resume)
-    runtime.barrier()
-    try:
-        if folder.finished:
-            reporter.line(f"{folder.path} holds the finished result of this recipe and seed; nothing to train")
-            return folder.path
-        if runtime.is_main:
-            prepared.index.save(folder.path / "index.json")
-        with _stop_signals() as stop:
-            training = Training(
-                recipe,
-                prepared,
-                _source(recipe, prepared, runtime),
-                _split(recipe, prepared, runtime),
-                runtime,
-                folder,
-                reporter,
-                stop.is_set,
-            )
+    folder.check(recipe, resume=resume)
+    if folder.finished:
+        reporter.line(f"{folder.path} holds the finished result of this recipe and seed; nothing to train")
+        return folder.path
+    with _stop_signals() as stop:
+        training = Training(
+            recipe,
+            prepared,
+            _source(recipe, prepared, runtime),
+            _split(recipe, prepared, runtime),
+            runtime,
+            folder,
+            reporter,
+            stop.is_set,
+        )
+        try:
+            if runtime.is_main:
+                folder.claim(recipe, resume=resume)
+                prepared.index.save(folder.path / "index.json")
+            runtime.barrier()
             training.run(resume=resume)
-        if runtime.is_main:
-            _finish(training, folder, command)
-        runtime.barrier()
-    finally:
-        folder.release()
+            if runtime.is_main:
+                _finish(training, folder, command)
+            runtime.barrier()
+        finally:
+            folder.release()
     return folder.path
 
 

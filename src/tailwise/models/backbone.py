@@ -32,6 +32,22 @@ def backbone_names() -> list[str]:
     return REGISTRY.names("backbones")
 
 
+def check_backbone(name: str) -> None:
+    """Refuses a name that :func:`build_backbone` does not know, without building anything.
+
+    Raises:
+        UnknownName: Neither an own network nor one of timm's.
+    """
+    try:
+        REGISTRY.find("backbones", name)
+    except UnknownName:
+        # timm takes seconds to import; the library's own networks do not need it.
+        import timm
+
+        if not timm.is_model(name):
+            raise _UnknownBackbone(name, timm.list_models()) from None
+
+
 def build_backbone(
     name: str,
     *,
@@ -68,18 +84,14 @@ def build_backbone(
         except ValueError as error:
             raise TailwiseError(f"backbone {entry.name!r}: {error}") from error
 
-    # timm takes seconds to import; the library's own networks do not need it.
-    import timm
-
-    from tailwise.models.timm_backbone import TimmBackbone
-
-    if not timm.is_model(name):
-        raise _UnknownBackbone(name, timm.list_models())
+    check_backbone(name)
     if width != 1.0:
         raise TailwiseError(
             f"backbone {name!r} is a timm model, whose width is fixed; got width={width}. "
             f"A width can be given to {', '.join(backbone_names())}"
         )
+    from tailwise.models.timm_backbone import TimmBackbone
+
     return TimmBackbone(name, pretrained=pretrained, weights=weights, image_size=image_size)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -129,9 +129,8 @@ def _probe(model: nn.Module, name: str, size: int) -> tuple[Tensor, set[str]]:
             features = model.forward_features(image)  # pyright: ignore[reportCallIssue]
             if not isinstance(features, Tensor):
                 raise TailwiseError(f"backbone {name!r} has no feature maps but {type(features).__name__}")
-            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
-                features.sum(), list(parameters.values()), allow_unused=True
-            )
+            found = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
+            gradients = cast("tuple[Tensor | None, ...]", found)
     except (AssertionError, RuntimeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
         raise TailwiseError(
             f"backbone {name!r} gives no features for images of {size} x {size} pixels ({error}); "

@@ -173,7 +173,7 @@ def to_rich(table: Table, width: int | None = None) -> RichTable:
     if len(columns) < len(table.columns):
         missing = ", ".join(column.title for column in table.columns if column not in columns)
         notes.insert(0, f"Not shown here for lack of width: {missing}.")
-    rich = RichTable(caption="\n".join(notes), caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    rich = RichTable(caption="\n".join(notes), caption_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     rich.add_column("recipe", no_wrap=True)
     rich.add_column("seeds", justify="right")
     for column in columns:
@@ -191,7 +191,7 @@ def _widest(table: Table, column: Column) -> int:
 
 
 def _fitting(table: Table, width: int) -> tuple[Column, ...]:
-    left = width - max(len("recipe"), *(len(row.name) for row in table.rows)) - len("seeds") - 4
+    left = width - max(len("recipe"), *(len(row.name) for row in table.rows)) - len("seeds") - 2
     kept: list[Column] = []
     for column in sorted(table.columns, key=lambda column: IMPORTANCE.index(column.key)):
         # a heading wraps at blanks, a number does not
