@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from tailwise.core.registry import PACKAGES, REGISTRY
+from tailwise.engine.schedule import Cosine, MultiStep
+from tailwise.recipes.base import base_recipe
 from tests.docs.blocks import Block, blocks, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +114,33 @@ def test_marked_blocks_of_the_guide_run(page: Path, tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     run(marked)
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    rows = {
+        cells[0]: cells[1:]
+        for line in (DOCS / "guide" / "recipes.md").read_text(encoding="utf-8").splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 4
+    }
+    recipes = [base_recipe("digits"), base_recipe("cifar10"), base_recipe("folder", Path("images"), 224)]
+    for number, recipe in enumerate(recipes):
+        stage, optim = recipe.stages[0], recipe.stages[0].optim
+        assert optim is not None
+        assert isinstance(optim.schedule, Cosine | MultiStep)
+        said = {key: cells[number] for key, cells in rows.items()}
+        assert said["backbone"].lower().replace("-", "") == recipe.backbone.name
+        assert said["epochs"] == str(stage.epochs)
+        assert said["batch"] == str(stage.streams["main"].batch)
+        assert optim.kind == "sgd"
+        assert said["optimiser"] == f"SGD, momentum {optim.momentum}, {'Nesterov' if optim.nesterov else 'plain'}"
+        assert float(said["learning rate"]) == optim.lr
+        assert float(said["weight decay"]) == optim.weight_decay
+        assert f"{optim.schedule.warmup_epochs} epochs of warm-up" in said["schedule"]
+        assert said["schedule"].startswith("cosine") == isinstance(optim.schedule, Cosine)
+        assert said["shot protocol"] == f"`{recipe.evaluate.shots}`"
+        assert said["variant"] == f"`{recipe.variant}`"
+        factor = recipe.data.imbalance_factor
+        assert said["imbalance factor"].partition(" ")[0] == ("as" if factor is None else f"{factor:g}")
 
 
 def test_most_pages_of_the_guide_have_blocks_that_run() -> None:
