@@ -29,17 +29,15 @@ def two_stages(**changes: object) -> Recipe:
     return dataclasses.replace(recipe, stages=(first, second, third), **changes)
 
 
-class StopAt:
-    """Asks a run to stop once, after some steps."""
+def stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    """Every run asks itself to stop after that step."""
+    original = Training.__init__
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-        self.step = step
-        original = Training._stopping  # pyright: ignore[reportPrivateUsage]
+    def with_a_stop(training: Training, *arguments: object) -> None:
+        original(training, *arguments)  # pyright: ignore[reportArgumentType]
+        training.stop = lambda: training.step == step
 
-        def stopping(training: Training, done: int) -> bool:
-            return training.step == self.step or original(training, done)
-
-        monkeypatch.setattr(Training, "_stopping", stopping)
+    patch.setattr(Training, "__init__", with_a_stop)
 
 
 @pytest.mark.parametrize("ema", [None, 0.8])
@@ -50,7 +48,7 @@ def test_a_run_resumed_after_any_step_equals_an_uninterrupted_one(
     recipe = two_stages(ema=ema)
     whole = train(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match=f"step {step} of 23"):
-        StopAt(patch, step)
+        stop_at(patch, step)
         train(recipe, tmp_path / "cut")
     assert not (tmp_path / "cut" / "result.json").exists()
     resumed = train(recipe, tmp_path / "cut", resume=True)
@@ -63,7 +61,7 @@ def test_dropout_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
     recipe = tiny_recipe(changes=("backbone=mobilenetv3_small_050",))
     whole = train(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        StopAt(patch, 3)
+        stop_at(patch, 3)
         train(recipe, tmp_path / "cut")
     assert same_weights(weights_of(whole), weights_of(train(recipe, tmp_path / "cut", resume=True)))
 

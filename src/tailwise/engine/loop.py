@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from tailwise.core.rng import generator
 from tailwise.data.plan import check_batches, make_plan
 from tailwise.data.source import BatchSource
 from tailwise.engine.checkpoint import Checkpoints, load_weights, not_finite
-from tailwise.engine.loggers import JsonLines, TensorBoard
+from tailwise.engine.measure import Logs, Measures
 from tailwise.engine.optim import make_optimizer, restore_optimizer, set_learning_rate
 from tailwise.engine.prepare import Prepared
 from tailwise.engine.progress import Reporter
@@ -28,8 +27,7 @@ from tailwise.engine.span import spans
 from tailwise.engine.step import EagerExecutor, EpochMeter, NotFiniteLoss, check_finite
 from tailwise.engine.task import Task
 from tailwise.engine.trainable import enter_modes, select_trainable
-from tailwise.evaluation.evaluate import EvaluationSplit, evaluate
-from tailwise.evaluation.metrics import summarise
+from tailwise.evaluation.evaluate import EvaluationSplit
 
 
 class Interrupted(RunError):
@@ -61,13 +59,15 @@ class Training:
         reporter: Reporter,
         stop: Callable[[], bool],
     ) -> None:
-        self.recipe, self.prepared, self.source, self.split = recipe, prepared, source, split
+        self.recipe, self.prepared, self.source = recipe, prepared, source
         self.runtime, self.folder, self.reporter, self.stop = runtime, folder, reporter, stop
         self.labels, self.stats = prepared.index.labels, prepared.index.stats
         for stage in recipe.stages:
             check_batches(stage, runtime.world)
         self.spans = spans(recipe.stages, prepared.index.stats.num_images)
         self.total_steps = sum(span.steps for span in self.spans)
+        self.total_epochs = self.spans[-1].first_epoch + self.spans[-1].epochs
+        self.measures = Measures(recipe.evaluate, split, self.stats, runtime, self.total_epochs)
         seed = int(generator(recipe.seed, "initial weights").integers(2**62))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -79,10 +79,8 @@ class Training:
         self.optimizer: torch.optim.Optimizer | None = None
         self.step = 0
         self.seconds = 0.0
-        self.last: dict[str, Any] | None = None
-        self.best: dict[str, Any] | None = None
-        self.lines: JsonLines | None = None
-        self.tensorboard: TensorBoard | None = None
+        self.logs: Logs | None = None
+        self._saved_at = time.monotonic()
 
     @property
     def evaluated(self) -> nn.Module:
@@ -99,7 +97,13 @@ class Training:
         """
         loaded = self.checkpoints.load() if resume else None
         state = loaded[1] if loaded else None
-        self._open_logs(state)
+        self._saved_at = time.monotonic()
+        self.logs = Logs(
+            self.folder.path,
+            0 if state is None else int(state["lines"]),
+            tensorboard=self.recipe.run.tensorboard,
+            is_main=self.runtime.is_main,
+        )
         at = (0, 0) if state is None else (int(state["stage"]), int(state["epoch"]))
         if loaded is not None:
             self._restore(*loaded)
@@ -185,7 +189,7 @@ class Training:
             _restore_rng(state["rng"])
         enter_modes(self.network, stage)
         images = sum(stream.batch for stream in stage.streams.values())
-        label = f"{span.first_epoch + epoch + 1}/{self.spans[-1].first_epoch + self.spans[-1].epochs}"
+        label = f"{span.first_epoch + epoch + 1}/{self.total_epochs}"
         began = ticked = looked = time.perf_counter()
         before = looked_at = meter.done
         for batch in self.source.batches(plan, meter.done):
@@ -195,7 +199,7 @@ class Training:
             self.step += 1
             if self.ema is not None:
                 self.ema.update(self.network, self.step)
-            stopping, saving = self._stopping(meter.done), self._due()
+            stopping, saving = self._stopping(), self.runtime.world == 1 and self._due()
             if meter.done % recipe.run.log_every == 0 or meter.done == steps or stopping or saving:
                 losses = check_finite(meter, runtime, self.step)
                 now = time.perf_counter()
@@ -212,14 +216,16 @@ class Training:
         runtime.synchronize()
         ticked = self._tick(ticked)
         self._epoch_record(number, stage, epoch, meter, (meter.done - before) * images / (ticked - began))
-        if self._evaluation_due(span.first_epoch + epoch + 1):
-            self._evaluate(number, span.first_epoch + epoch + 1)
+        done = span.first_epoch + epoch + 1
+        if self.measures.due(done):
+            record = self.measures.evaluate(self.evaluated, done)
+            self._log({"event": "evaluation", "stage": number, "step": self.step, **record})
         self._tick(ticked)
-        if self._stopping(0) and self.step < self.total_steps:
+        stopping = self._agree(self.stop())
+        if (stopping or self._agree(self._due())) and self.step < self.total_steps:
             self._save(number, epoch + 1, None)
-            raise Interrupted(f"stopped at step {self.step} of {self.total_steps}; a checkpoint was kept")
-        if self._due() and self.step < self.total_steps:
-            self._save(number, epoch + 1, None)
+            if stopping:
+                raise Interrupted(f"stopped at step {self.step} of {self.total_steps}; a checkpoint was kept")
 
     def _tick(self, since: float) -> float:
         """Counts the time since then as spent on this run; the time now."""
@@ -249,36 +255,19 @@ class Training:
             }
         )
 
-    def _evaluation_due(self, epoch: int) -> bool:
-        total = self.spans[-1].first_epoch + self.spans[-1].epochs
-        return epoch % self.recipe.evaluate.every == 0 or epoch > total - self.recipe.evaluate.last
-
-    def _evaluate(self, number: int, epoch: int) -> None:
-        measured = evaluate(self.evaluated, self.split, self.stats.num_classes, self.runtime, self.runtime.device)
-        summary = summarise(measured, self.stats.counts, self.recipe.evaluate.shots)
-        record = {"epoch": epoch, **summary}
-        self._log({"event": "evaluation", "stage": number, "step": self.step, **_without(record, "per_class")})
-        self.last = {
-            "record": record,
-            "confusion": measured.confusion.tolist(),
-            "reliability": measured.reliability.to_plain(),
-        }
-        if self.best is None or record["top1"] > self.best["record"]["top1"]:
-            self.best = self.last
-
-    def _stopping(self, done: int) -> bool:
-        """Whether to stop; processes agree on it at the steps where they look at the loss anyway."""
-        if self.runtime.world == 1:
-            return self.stop()
-        if done % self.recipe.run.log_every:
-            return False
-        return bool(self.runtime.sum(torch.tensor(float(self.stop()), device=self.runtime.device)) > 0)
+    def _stopping(self) -> bool:
+        """Whether to stop in mid-epoch; several processes stop after epochs, where they can agree on it."""
+        return self.runtime.world == 1 and self.stop()
 
     def _due(self) -> bool:
-        """Whether the last checkpoint is old enough for a new one. Several processes save after epochs only."""
-        if self.runtime.world > 1:
-            return False
+        """Whether the last checkpoint is old enough for a new one."""
         return time.monotonic() - self._saved_at >= self.recipe.run.checkpoint_seconds
+
+    def _agree(self, wish: bool) -> bool:
+        """Whether any process wishes it."""
+        if self.runtime.world == 1:
+            return wish
+        return bool(self.runtime.sum(torch.tensor(float(wish), device=self.runtime.device)) > 0)
 
     def _save(self, stage: int, epoch: int, meter: EpochMeter | None) -> None:
         """A checkpoint from which training goes on with ``stage`` and ``epoch``."""
@@ -296,11 +285,11 @@ class Training:
             "epoch": epoch,
             "global_step": self.step,
             "seconds": self.seconds,
-            "lines": 0 if self.lines is None else self.lines.lines,
+            "lines": 0 if self.logs is None else self.logs.lines,
             "optimizer": self.optimizer.state_dict(),
             "meter": None if meter is None else meter.state(),
             "rng": _rng_state(),
-            "records": json.dumps({"last": self.last, "best": self.best}),
+            "records": self.measures.state(),
             "recipe_hash": self.recipe.hash,
         }
         self.checkpoints.save(self.step, weights, state)
@@ -314,25 +303,11 @@ class Training:
             averaged = {name[4:]: value for name, value in weights.items() if name.startswith("ema.")}
             self.ema.module.load_state_dict(averaged)
         self.step, self.seconds = int(state["global_step"]), float(state["seconds"])
-        records = json.loads(state["records"])
-        self.last, self.best = records["last"], records["best"]
-
-    def _open_logs(self, state: dict[str, Any] | None) -> None:
-        self._saved_at = time.monotonic()
-        if not self.runtime.is_main:
-            return
-        self.lines = JsonLines(self.folder.path / "metrics.jsonl", 0 if state is None else int(state["lines"]))
-        if self.recipe.run.tensorboard:
-            self.tensorboard = TensorBoard(self.folder.path)
+        self.measures.restore(state["records"])
 
     def _log(self, record: dict[str, Any]) -> None:
-        for logger in (self.lines, self.tensorboard):
-            if logger is not None:
-                logger.write(record)
-
-
-def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name not in names}
+        if self.logs is not None:
+            self.logs.write(record)
 
 
 def _rng_state() -> dict[str, torch.Tensor]:

@@ -163,7 +163,7 @@ class Stage:
     trainable: str = "all"
     """all, head, or a regular expression over parameter names."""
     frozen_bn: Literal["train", "eval"] = "eval"
-    """Mode of BatchNorm layers whose parameters are frozen; train lets their statistics move (D-17)."""
+    """Mode of BatchNorm layers whose parameters are frozen; train lets their statistics move (classifier-balancing)."""
     reset: tuple[Literal["head", "backbone"], ...] = ()
     """Parts that start anew from their initialisation."""
     start_from: str | None = None

@@ -1,6 +1,6 @@
 """Processes, device and precision, by Lightning Fabric: the only file that imports it.
 
-Four fences around observed behaviour of Fabric (design C.7): the whole task is wrapped, never the backbone; the task
+Four fences around observed behaviour of Fabric: the whole task is wrapped, never the backbone; the task
 returns plain dicts; loaders are not handed to it; and it is set up anew for every stage.
 """
 

@@ -144,7 +144,8 @@ def _split(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> EvaluationSp
 
 
 def _finish(training: Training, folder: RunFolder, command: str) -> None:
-    recipe, prepared, last, best = training.recipe, training.prepared, training.last, training.best
+    recipe, prepared = training.recipe, training.prepared
+    last, best = training.measures.last, training.measures.best
     if last is None or best is None:
         raise RuntimeError("a run ended without an evaluation")
     note = {"recipe": recipe.name, "recipe_hash": recipe.hash, "seed": str(recipe.seed)}

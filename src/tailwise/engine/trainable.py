@@ -31,7 +31,10 @@ def select_trainable(network: nn.Module, stage: Stage) -> None:
 
 
 def enter_modes(network: nn.Module, stage: Stage) -> None:
-    """Training mode, with frozen BatchNorm layers in evaluation mode unless the stage says otherwise (D-17)."""
+    """Training mode, with frozen BatchNorm layers in evaluation mode unless the stage says otherwise.
+
+    classifier-balancing freezes weights but leaves BatchNorm in training mode: ``frozen_bn="train"``.
+    """
     network.train()
     if stage.frozen_bn == "train":
         return
