@@ -218,6 +218,8 @@ class Run:
     """How a run happens on this machine; nothing here changes a result beyond rounding."""
 
     device: Annotated[Literal["auto", "cpu", "cuda"], _flag("--device")] = "auto"
+    threads: Annotated[int | None, _flag("--threads")] = None
+    """Threads on a CPU; none: one for images up to 16 pixels, else PyTorch's own number."""
     log_every: int = 50
     """Steps between looks at the loss."""
     checkpoint_seconds: float = 30.0
@@ -227,6 +229,8 @@ class Run:
 
     def __post_init__(self) -> None:
         at_least("log_every", self.log_every, 1)
+        if self.threads is not None:
+            at_least("threads", self.threads, 1)
         at_least("checkpoint_seconds", self.checkpoint_seconds, 0)
 
 

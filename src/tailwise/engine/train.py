@@ -27,6 +27,7 @@ from tailwise.engine.progress import Reporter, Silent
 from tailwise.engine.recipe import Data, Recipe
 from tailwise.engine.run_folder import RunFolder, default_folder
 from tailwise.engine.runtime import Runtime
+from tailwise.engine.threads import cpu_threads
 from tailwise.evaluation.evaluate import EvaluationSplit
 from tailwise.models.backbone import check_backbone
 from tailwise.report.ledger import Result
@@ -88,7 +89,7 @@ def train(
     if folder.finished:
         reporter.line(f"{folder.path} holds the finished result of this recipe and seed; nothing to train")
         return folder.path
-    with _stop_signals() as stop:
+    with _stop_signals() as stop, cpu_threads(recipe):
         training = Training(
             recipe,
             prepared,
