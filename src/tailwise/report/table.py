@@ -173,7 +173,14 @@ def to_rich(table: Table, width: int | None = None) -> RichTable:
     if len(columns) < len(table.columns):
         missing = ", ".join(column.title for column in table.columns if column not in columns)
         notes.insert(0, f"Not shown here for lack of width: {missing}.")
-    rich = RichTable(caption="\n".join(notes), caption_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    rich = RichTable(
+        caption="\n".join(notes),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
     rich.add_column("recipe", no_wrap=True)
     rich.add_column("seeds", justify="right")
     for column in columns:
@@ -187,15 +194,16 @@ def to_rich(table: Table, width: int | None = None) -> RichTable:
 
 
 def _widest(table: Table, column: Column) -> int:
-    return max(len(table.text(row, column)) for row in table.rows)
+    """Characters that a column cannot do without: a heading wraps at blanks, a number does not."""
+    words = (column.short or column.title).split()
+    return max(*(len(table.text(row, column)) for row in table.rows), *(len(word) for word in words), 1)
 
 
 def _fitting(table: Table, width: int) -> tuple[Column, ...]:
-    left = width - max(len("recipe"), *(len(row.name) for row in table.rows)) - len("seeds") - 2
+    left = width - max(len("recipe"), *(len(row.name) for row in table.rows)) - len("seeds") - 3
     kept: list[Column] = []
     for column in sorted(table.columns, key=lambda column: IMPORTANCE.index(column.key)):
-        # a heading wraps at blanks, a number does not
-        need = 2 + max(_widest(table, column), *(len(word) for word in (column.short or column.title).split()))
+        need = 2 + _widest(table, column)
         if kept and need > left:
             break
         left -= need

@@ -175,3 +175,20 @@ def test_statistic_ignores_what_is_missing() -> None:
     negative = statistic([-1.25])
     assert negative is not None
     assert negative.show(2, sign=True) == "\N{MINUS SIGN}1.25"
+
+
+@pytest.mark.parametrize("width", [60, 79, 80, 81, 92, 100, 117, 140, 250])
+def test_no_number_is_cut_off_on_a_narrow_terminal(tmp_path: Path, width: int) -> None:
+    groups = {
+        name: [Result.from_folder(write_run(tmp_path / f"{name}-{seed}", recipe=name, seed=seed)) for seed in (0, 1)]
+        for name in ("ce", "class-balanced-sampling")
+    }
+    console = Console(width=width, file=io.StringIO(), record=True)
+    table = compare_table(groups)
+    console.print(to_rich(table, width))
+    text = console.export_text()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert ("Not shown here" in text) == (width < 250)
+    for row in table.rows:
+        assert table.text(row, table.columns[0]) in text
+    assert all(len(line) <= width for line in text.splitlines())
