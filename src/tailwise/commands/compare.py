@@ -15,7 +15,7 @@ from rich.markup import escape
 from tailwise.commands.options import RecipeOptions, command_line, leading_names, parse
 from tailwise.core.errors import TailwiseError
 from tailwise.engine.loop import Interrupted
-from tailwise.engine.progress import make_reporter
+from tailwise.engine.progress import is_main_process, make_reporter
 from tailwise.engine.recipe import Recipe
 from tailwise.engine.run_folder import write_file
 from tailwise.engine.step import NotFiniteLoss
@@ -60,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
                     dataclasses.replace(recipe, seed=seed),
                     base=options.out,
                     resume=True,
-                    reporter=make_reporter(console, is_main=True),
+                    reporter=make_reporter(console),
                     cache=cache,
                     command=command,
                 )
@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
                 raise Interrupted(f"{error}. Go on with: {command}") from error
             groups[name].append(Result.from_folder(folder))
     groups = {name: results for name, results in groups.items() if results}
-    if groups:
+    if groups and is_main_process():
         _show(groups, options.out, console)
     for line in failed:
         console.print(f"[red]not finished: {escape(line)}[/]", highlight=False)

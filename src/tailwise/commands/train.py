@@ -19,7 +19,7 @@ from tailwise.commands.options import (
     recipe_or_default,
 )
 from tailwise.engine.loop import Interrupted
-from tailwise.engine.progress import make_reporter
+from tailwise.engine.progress import is_main_process, make_reporter
 from tailwise.engine.train import train
 from tailwise.report.ledger import Result
 from tailwise.report.table import compare_table, to_rich
@@ -50,12 +50,14 @@ def run(arguments: Sequence[str]) -> int:
             options.spec,
             options.out,
             resume=options.resume,
-            reporter=make_reporter(console, is_main=True),
+            reporter=make_reporter(console),
             command=command,
         )
     except Interrupted as error:
         again = command if options.resume else f"{command} --resume"
         raise Interrupted(f"{error}. Go on with: {again}") from error
+    if not is_main_process():
+        return 0
     result = Result.from_folder(folder)
     console.print(to_rich(compare_table({result.recipe: [result]}), console.width))
     console.print(f"run: {folder}\npage: {folder / 'report.html'}", highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Protocol
 
@@ -125,8 +126,13 @@ class PlainReporter:
         """Nothing to close."""
 
 
-def make_reporter(console: Console, *, is_main: bool) -> Reporter:
+def is_main_process() -> bool:
+    """Whether this is the only process or the first of several (``torchrun`` numbers them)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def make_reporter(console: Console) -> Reporter:
     """The right one for this process and terminal."""
-    if not is_main:
+    if not is_main_process():
         return Silent()
     return RichReporter(console) if console.is_terminal else PlainReporter(console)

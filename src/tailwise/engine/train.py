@@ -105,13 +105,32 @@ def train(
                 folder.claim(recipe, resume=resume)
                 prepared.index.save(folder.path / "index.json")
             runtime.barrier()
+            reporter.line(_about(prepared, runtime))
             training.run(resume=resume)
             if runtime.is_main:
                 _finish(training, folder, command)
+                reporter.line(_outcome(training))
             runtime.barrier()
         finally:
             folder.release()
     return folder.path
+
+
+def _about(prepared: Prepared, runtime: Runtime) -> str:
+    stats = prepared.index.stats
+    return (
+        f"{prepared.splits.train.source}: {stats.num_images:,} training images in {stats.num_classes} classes of "
+        f"{stats.counts.max():,} to {stats.counts.min():,}, {len(prepared.eval_positions):,} for evaluation; "
+        f"{'resident' if prepared.resident else 'host path'} on {runtime.device_name}"
+    )
+
+
+def _outcome(training: Training) -> str:
+    record = (training.measures.last or {}).get("record", {})
+    return (
+        f"{training.recipe.name} · seed {training.recipe.seed}: top-1 {record.get('top1', 0.0):.1f} % after epoch "
+        f"{record.get('epoch')}, {training.seconds:.0f} s"
+    )
 
 
 def _source(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> BatchSource:

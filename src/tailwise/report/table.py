@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -160,12 +161,12 @@ IMPORTANCE = ("top1", "difference", "few", "many", "medium", "balanced_accuracy"
               "worst_class", "ece", "nll", "best_on_test")  # fmt: skip
 
 
-def to_rich(table: Table, width: int | None = None) -> RichTable:
+def to_rich(table: Table, width: int | None = None) -> Group:
     """The table for a terminal.
 
     Args:
         table: What to show.
-        width: Characters of the terminal; the least important columns that do not fit are left out, which the caption
+        width: Characters of the terminal; the least important columns that do not fit are left out, which a note
             says. ``None`` shows every column.
     """
     columns = table.columns if width is None else _fitting(table, width)
@@ -174,8 +175,6 @@ def to_rich(table: Table, width: int | None = None) -> RichTable:
         missing = ", ".join(column.title for column in table.columns if column not in columns)
         notes.insert(0, f"Not shown here for lack of width: {missing}.")
     rich = RichTable(
-        caption="\n".join(notes),
-        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -190,7 +189,7 @@ def to_rich(table: Table, width: int | None = None) -> RichTable:
             Text(table.text(row, column), style="bold" if row.name in table.best(column) else "") for column in columns
         ]
         rich.add_row(Text(row.name), str(len(row.seeds)), *cells)
-    return rich
+    return Group(rich, Text("\n".join(notes), style="dim"))
 
 
 def _widest(table: Table, column: Column) -> int:
@@ -268,12 +267,14 @@ def _notes(
         each = "; ".join(f"{name}: {' and '.join(value)}" for name, value in selections.items())
         notes = [f"Numbers are those of different selections ({each}): compare with care."]
     notes.append("The column 'best epoch on test' picks its epoch by the test set and is optimistic.")
-    notes.append(f"Groups by training images per class, protocol {shots}: {SHOT_PROTOCOLS[shots].rule}.")
+    sizes = ", ".join(f"{name} {group['classes']}" for name, group in results[0].groups(shots).items())
+    rank = "by rank" if SHOT_PROTOCOLS[shots].rule.startswith("by rank") else SHOT_PROTOCOLS[shots].rule
+    notes.append(f"Classes a group: {sizes} (protocol {shots}, {rank}).")
     if unbalanced:
         notes.append("The test set is not balanced: 'balanced' is the mean of the class accuracies.")
     first, *others = ({result.seed for result in row} for row in chosen.values())
     if any(first & seeds for seeds in others):
-        notes.append("Differences are paired: same seed against same seed (n pairs).")
+        notes.append("Differences are paired: same seed against same seed.")
     elif others:
         notes.append("No recipe shares a seed with the first, so there are no paired differences.")
     others = sorted({result.shots for result in results} - {shots})
