@@ -34,7 +34,7 @@ def tiny_recipe(name: str = "ce", *, epochs: int = 2, changes: tuple[str, ...] =
         recipe,
         data=data,
         evaluate=dataclasses.replace(recipe.evaluate, every=1),
-        run=dataclasses.replace(recipe.run, device="cpu", **run),
+        run=dataclasses.replace(recipe.run, **{"device": "cpu", **run}),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tailwise import cli
 from tailwise.core.errors import DataError, RunError, TailwiseError
 from tailwise.engine import checkpoint
 from tailwise.engine.checkpoint import Checkpoints
@@ -240,3 +241,14 @@ def test_a_file_that_breaks_while_training_is_named(
     monkeypatch.setattr("tailwise.engine.prepare.find_unreadable", lambda *args: {})
     with pytest.raises(DataError, match=r"became unreadable while training: .*0[35]\.jpg"):
         train(dataclasses.replace(recipe, data=data), tmp_path / "run")
+
+
+def test_a_run_s_recipe_finds_its_images_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = folder_with_bad_files(tmp_path / "here" / "images")
+    monkeypatch.chdir(tmp_path / "here")
+    data = dataclasses.replace(recipe.data, location="images")
+    run = train(dataclasses.replace(recipe, data=data), tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["evaluate", str(run)]) == 0
+    measured = json.loads((run / "evaluation-folder.json").read_text())
+    assert measured["confusion"] == result_of(run)["confusion"]

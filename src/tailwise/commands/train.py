@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         folder = train(
             options.spec,
-            options.out,
+            options.out or (None if options.spec.run.folder is None else Path(options.spec.run.folder)),
             resume=options.resume,
             reporter=make_reporter(console),
             command=command,

@@ -122,7 +122,10 @@ def prepare(data: Data, device: torch.device, say: Say) -> Prepared:
             f"the images or labels are not those of the recipe: fingerprint {fingerprint}, not {data.fingerprint}. "
             "To train on what is there now, remove `fingerprint` from the recipe file"
         )
-    data = dataclasses.replace(data, fingerprint=fingerprint)
+    # A run's recipe file shall find the images from any folder.
+    data = dataclasses.replace(
+        data, fingerprint=fingerprint, location=_absolute(data.location), root=_absolute(data.root)
+    )
     return Prepared(data, splits, index, positions, train_images, eval_images, unreadable)
 
 
@@ -152,6 +155,10 @@ def _fingerprint(index: LongTailIndex, test: Pool, positions: NDArray[np.int64])
     digest.update(pool_checksum(test).encode())
     digest.update(positions.astype("<i8").tobytes())
     return digest.hexdigest()[:16]
+
+
+def _absolute(text: str | None) -> str | None:
+    return None if text is None else str(Path(text).expanduser().resolve())
 
 
 def _path(text: str | None) -> Path | None:

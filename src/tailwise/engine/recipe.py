@@ -218,6 +218,8 @@ class Run:
     """How a run happens on this machine; nothing here changes a result beyond rounding."""
 
     device: Annotated[Literal["auto", "cpu", "cuda"], _flag("--device")] = "auto"
+    folder: str | None = None
+    """Where `train` writes the run; --out wins over it."""
     threads: Annotated[int | None, _flag("--threads")] = None
     """Threads on a CPU; none: one for images up to 16 pixels, else PyTorch's own number."""
     log_every: int = 50
