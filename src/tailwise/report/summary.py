@@ -117,7 +117,7 @@ def _mean_top1(results: Iterable[Result]) -> float:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", MINUS)
+    return f"{value:+z.1f}".replace("-", MINUS)
 
 
 def _mean(row: Row, key: str) -> float:

@@ -32,7 +32,7 @@ class Statistic:
 
     def show(self, digits: int = 1, *, sign: bool = False) -> str:
         """``"55.1 ± 0.3"``, or ``"55.1"`` with one seed."""
-        mean = f"{self.mean:{'+' if sign else ''}.{digits}f}".replace("-", MINUS)
+        mean = f"{self.mean:{'+' if sign else ''}z.{digits}f}".replace("-", MINUS)
         return mean if self.std is None else f"{mean} ± {self.std:.{digits}f}"
 
 

@@ -192,3 +192,9 @@ def test_no_number_is_cut_off_on_a_narrow_terminal(tmp_path: Path, width: int) -
     for row in table.rows:
         assert table.text(row, table.columns[0]) in text
     assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:
+    cell = statistic([-0.01, -0.02])
+    assert cell is not None
+    assert cell.show(sign=True) == "+0.0 ± 0.0"
