@@ -73,6 +73,7 @@ def run(arguments: Sequence[str]) -> int:
         batch=recipe.evaluate.batch,
         workers=recipe.data.workers,
         device=runtime.device,
+        zoom=recipe.data.eval_zoom,
     )
     network.to(runtime.device)
     measured = evaluate(network, split, len(pool.class_names), runtime, runtime.device)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 
-def decode(pool: Pool, position: int, size: int) -> NDArray[np.uint8]:
+def decode(pool: Pool, position: int, size: int, zoom: float = 1.0) -> NDArray[np.uint8]:
     """One image as a square of ``size`` pixels.
 
     The short side is brought to ``size`` by antialiased bilinear interpolation (an image that has it already is left
@@ -31,6 +31,8 @@ def decode(pool: Pool, position: int, size: int) -> NDArray[np.uint8]:
         pool: Where the image is.
         position: Its position in the pool.
         size: Side of the result in pixels.
+        zoom: The short side is brought to ``zoom * size`` before the centre is cut out; 256 / 224 is the evaluation
+            of the ImageNet protocols.
 
     Returns:
         Shape ``[3, size, size]``, RGB.
@@ -40,11 +42,16 @@ def decode(pool: Pool, position: int, size: int) -> NDArray[np.uint8]:
         DataError: A size below 1.
     """
     _check_size(size)
-    image = pool.read(position, at_least=size)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = pool.read(position, at_least=round(size * zoom))
+    side = min(image.size) / zoom
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    if zoom == 1.0:
+        left, top = int(left), int(top)
     square = (left, top, left + side, top + side)
-    image = image.crop(square) if side == size else image.resize((size, size), Image.Resampling.BILINEAR, box=square)
+    if side == size and zoom == 1.0:
+        image = image.crop((int(left), int(top), int(left) + size, int(top) + size))
+    else:
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=square)
     return np.array(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1), order="C")
 
 
@@ -54,6 +61,7 @@ def decode_many(
     size: int,
     workers: int = 2,
     on_progress: Progress | None = None,
+    zoom: float = 1.0,
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """Many images at once, in the order of ``positions``.
 
@@ -63,6 +71,7 @@ def decode_many(
         size: Side of the results in pixels.
         workers: Decoding threads (Pillow decodes outside the interpreter lock).
         on_progress: Called with the number of images done and ``n``.
+        zoom: See :func:`decode`.
 
     Returns:
         Images of shape ``[n, 3, size, size]``, and the reason for every position that could not be read; its row is
@@ -73,7 +82,7 @@ def decode_many(
     """
     _check_size(size)
     order = [int(position) for position in positions]
-    if pool.array is not None and pool.array.shape[1:3] == (size, size):
+    if pool.array is not None and pool.array.shape[1:3] == (size, size) and zoom == 1.0:
         rows = pool.array[order]
         rows = np.repeat(rows[:, None], 3, axis=1) if rows.ndim == 3 else rows.transpose(0, 3, 1, 2)
         if on_progress is not None:
@@ -84,7 +93,7 @@ def decode_many(
 
     def fill(row: int) -> str | None:
         try:
-            images[row] = decode(pool, order[row], size)
+            images[row] = decode(pool, order[row], size, zoom)
         except UnreadableImage as error:
             return error.reason
         return None

@@ -27,13 +27,13 @@ Item = tuple[int, int]
 class _Images(Dataset[Tensor]):
     """Decoded images by (position in the pool, item seed)."""
 
-    def __init__(self, pool: Pool, size: int, transform: ItemTransform | None) -> None:
-        self.pool, self.size, self.transform = pool, size, transform
+    def __init__(self, pool: Pool, size: int, transform: ItemTransform | None, zoom: float = 1.0) -> None:
+        self.pool, self.size, self.transform, self.zoom = pool, size, transform, zoom
 
     def __getitem__(self, item: Item) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         position, seed = item
         if self.transform is None:
-            return torch.from_numpy(decode(self.pool, position, self.size))
+            return torch.from_numpy(decode(self.pool, position, self.size, self.zoom))
         return self.transform(self.pool.read(position), seed)
 
 
@@ -124,14 +124,21 @@ def _readable(batches: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def evaluation_batches(
-    pool: Pool, positions: NDArray[np.int64], *, size: int, batch: int, workers: int, device: torch.device
+    pool: Pool,
+    positions: NDArray[np.int64],
+    *,
+    size: int,
+    batch: int,
+    workers: int,
+    device: torch.device,
+    zoom: float = 1.0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Images uint8 ``[B,3,size,size]`` and labels ``[B]`` of an evaluation split, decoded by workers, in order."""
     items = [(int(position), 0) for position in positions]
     rows = _Rows()
     rows.rows = [items[first : first + batch] for first in range(0, len(items), batch)]
     loader: DataLoader[Any] = DataLoader(
-        _Images(pool, size, None), batch_sampler=rows, num_workers=workers, worker_init_fn=_quiet_worker
+        _Images(pool, size, None, zoom), batch_sampler=rows, num_workers=workers, worker_init_fn=_quiet_worker
     )
     for row, images in zip(rows.rows, _readable(loader), strict=True):
         labels = torch.from_numpy(pool.labels[[position for position, _ in row]])

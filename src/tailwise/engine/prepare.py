@@ -95,7 +95,7 @@ def prepare(data: Data, device: torch.device, say: Say) -> Prepared:
     eval_images: NDArray[np.uint8] | None = None
     if resident:
         train_images, bad_train = decode_many(splits.train, index.positions, data.image_size, workers)
-        eval_images, bad_eval = decode_many(splits.test, everything, data.image_size, workers)
+        eval_images, bad_eval = decode_many(splits.test, everything, data.image_size, workers, zoom=data.eval_zoom)
     else:
         say(f"checking {len(index.positions) + len(everything):,} images")
         bad_train = find_unreadable(splits.train, index.positions, workers)

@@ -62,6 +62,8 @@ class Data:
     """Refuse to start when an image cannot be read, instead of going on without it."""
     image_size: Annotated[int, _flag("--image-size")] = 32
     """Height and width in pixels; larger images are resized on the short side and cropped in the middle."""
+    eval_zoom: float = 1.0
+    """At evaluation the short side is made this much larger than image_size and the centre is kept."""
     augmentation: Literal["pad_crop", "random_resized_crop", "none"] = "pad_crop"
     """pad_crop on the device; random_resized_crop and jitter per image in the loader's workers."""
     padding: int = 4
@@ -83,6 +85,7 @@ class Data:
 
     def __post_init__(self) -> None:
         at_least("image_size", self.image_size, 4)
+        at_least("eval_zoom", self.eval_zoom, 1)
         at_least("padding", self.padding, 0)
         at_least("workers", self.workers, 0)
         at_least("subset_seed", self.subset_seed, 0)

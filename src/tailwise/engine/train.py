@@ -160,6 +160,7 @@ def _split(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> EvaluationSp
         device=runtime.device,
         rank=runtime.rank,
         world=runtime.world,
+        zoom=recipe.data.eval_zoom,
     )
 
 

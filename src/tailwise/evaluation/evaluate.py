@@ -37,6 +37,7 @@ class EvaluationSplit:
         device: Where the network is.
         rank: This process.
         world: Number of processes.
+        zoom: How much larger than ``size`` the short side is made before the centre is cut out.
     """
 
     def __init__(
@@ -51,16 +52,23 @@ class EvaluationSplit:
         device: torch.device,
         rank: int = 0,
         world: int = 1,
+        zoom: float = 1.0,
     ) -> None:
         self.pool, self.positions = pool, positions[rank::world]
-        self.size, self.batch, self.workers, self.device = size, batch, workers, device
+        self.size, self.batch, self.workers, self.device, self.zoom = size, batch, workers, device, zoom
         self.images = None if images is None else torch.from_numpy(images[rank::world]).to(device)
         self.labels = torch.from_numpy(pool.labels[self.positions]).to(device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.images is None:
             yield from evaluation_batches(
-                self.pool, self.positions, size=self.size, batch=self.batch, workers=self.workers, device=self.device
+                self.pool,
+                self.positions,
+                size=self.size,
+                batch=self.batch,
+                workers=self.workers,
+                device=self.device,
+                zoom=self.zoom,
             )
         else:
             for first in range(0, len(self.labels), self.batch):

@@ -125,6 +125,7 @@ def _full_size(name: str, location: str | None, size: int) -> Recipe:
             name=name,
             location=location,
             image_size=size,
+            eval_zoom=256 / 224,
             augmentation="random_resized_crop",
             color_jitter=0.4,
             mean=IMAGENET_MEAN,

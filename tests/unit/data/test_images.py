@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.transforms import v2
 
 from tailwise.core.errors import DataError
 from tailwise.data import Pool, UnreadableImage, common_size, decode, decode_many, find_unreadable, synthetic_pool
@@ -222,3 +223,16 @@ def test_common_size_is_none_when_sizes_differ(tmp_path: Path) -> None:
 def test_size_below_one_pixel_is_refused() -> None:
     with pytest.raises(DataError, match="got 0"):
         decode_many(synthetic_pool(2).train, [0], 0)
+
+
+def test_the_evaluation_zoom_is_resize_and_centre_crop(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[0:128, 0:128]
+    waves = [127 + 120 * np.sin(rows / 9), 127 + 120 * np.cos(columns / 7), rows + columns]
+    Image.fromarray(np.stack(waves, axis=2).astype(np.uint8)).save(tmp_path / "a.png")
+    pool = pool_of(tmp_path, "a.png")
+    expected = v2.Compose([v2.PILToTensor(), v2.Resize(64, antialias=True), v2.CenterCrop(56)])(
+        Image.open(tmp_path / "a.png")
+    )
+    got = decode(pool, 0, 56, zoom=64 / 56)
+    assert np.abs(got.astype(int) - expected.numpy().astype(int)).max() <= 1
+    assert not np.array_equal(got, decode(pool, 0, 56))
