@@ -57,6 +57,16 @@ def test_a_run_resumed_after_any_step_equals_an_uninterrupted_one(
     assert result_of(whole) == result_of(resumed)
 
 
+def test_the_host_path_goes_on_in_mid_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = two_stages()
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, path="host", workers=1))
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, 7)
+        train(recipe, tmp_path / "cut")
+    whole = train(two_stages(), tmp_path / "whole")
+    assert same_weights(weights_of(whole), weights_of(train(recipe, tmp_path / "cut", resume=True)))
+
+
 def test_dropout_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny_recipe(changes=("backbone=mobilenetv3_small_050",))
     whole = train(recipe, tmp_path / "whole")

@@ -20,6 +20,9 @@ from tailwise.data.open import Splits, open_data, prepare_index
 from tailwise.data.resident import resident_bytes
 from tailwise.engine.recipe import Data
 
+#: Taken for the free memory where the system does not tell it.
+UNKNOWN_MEMORY = 4 << 30
+
 Say = Callable[[str], None]
 
 
@@ -143,7 +146,10 @@ def _is_resident(data: Data, num_images: int, device: torch.device) -> bool:
 
 
 def _free_memory() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # not told on every system
+        return UNKNOWN_MEMORY
 
 
 def _names(pool: Pool, bad: dict[int, str]) -> tuple[str, ...]:

@@ -133,4 +133,5 @@ def _full_size(name: str, location: str | None, size: int) -> Recipe:
         ),
         backbone=Backbone(name="resnet10"),
         stages=(Stage(epochs=90, streams={"main": Stream(batch=256)}, optim=optim),),
+        evaluate=Evaluate(batch=100),
     )

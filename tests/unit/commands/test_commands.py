@@ -64,6 +64,15 @@ def test_a_run_s_recipe_file_gives_the_same_run_again(capsys: pytest.CaptureFixt
     assert "one/report.html" in capsys.readouterr().out
 
 
+def test_a_saved_subset_given_back_trains_the_same_run() -> None:
+    rest = ["--data", "digits", "--epochs", "1", "--device", "cpu", "--with", "backbone=resnet20(width=0.25)"]
+    assert main(["train", "ce", *rest, "--imbalance", "30", "--out", "one"]) == 0
+    assert main(["train", "ce", *rest, "--subset", "one/index.json", "--out", "two"]) == 0
+    first, second = (json.loads(Path(name, "result.json").read_text()) for name in ("one", "two"))
+    assert first["class_counts"] == second["class_counts"] == [124, 84, 58, 39, 27, 18, 12, 8, 6, 4]
+    assert same_weights(weights_of(Path("one")), weights_of(Path("two")))
+
+
 def test_train_without_a_recipe_resumes_the_one_in_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "balanced-softmax", *SMALL, "--out", "run"]) == 0
     capsys.readouterr()
