@@ -6,16 +6,22 @@ import dataclasses
 import errno
 import json
 import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from tailwise import cli
 from tailwise.core.errors import DataError, RunError, TailwiseError
 from tailwise.engine import checkpoint
 from tailwise.engine.checkpoint import Checkpoints
+from tailwise.engine.prepare import prepare
 from tailwise.engine.recipe import Data, Optim, Recipe
 from tailwise.engine.run_folder import RunFolder
 from tailwise.engine.schedule import Constant
@@ -131,19 +137,34 @@ def test_an_unfinished_run_needs_resume(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
-    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
-    first.claim(tiny_recipe(), resume=False)
-    with pytest.raises(RunError, match="another process"):
-        second.claim(tiny_recipe(), resume=True)
+    first = RunFolder(tmp_path / "run")
+    recipe = tiny_recipe()
+    prepared = prepare(recipe.data, torch.device("cpu"), lambda line: None)
+    first.claim(dataclasses.replace(recipe, data=prepared.data), resume=False)
+    command = [sys.executable, "-m", "tailwise", "train", "run/recipe.yaml", "--out", "run"]
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert second.returncode == 2
+    assert "another process is training in run" in second.stderr
     first.release()
-    second.claim(tiny_recipe(), resume=True)
-    second.release()
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
 
 
 def test_an_unwritable_folder_is_told_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match=r"cannot write to .*file.*--out"):
         train(tiny_recipe(), tmp_path / "file" / "run")
+
+
+def test_a_write_that_the_system_refuses_is_one_clear_message(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot write to .*run: File too large"):
+            train(tiny_recipe(checkpoint_seconds=0.0), tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    assert result_of(train(tiny_recipe(), tmp_path / "run", resume=True))["finished"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
@@ -155,7 +176,8 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch:
     def fails_at_the_fourth(tensors: dict[str, object], path: Path, *rest: object) -> None:
         calls.append(path)
         if len(calls) == 4:
-            raise OSError(code, os.strerror(code))
+            # the class and the words of the library that writes
+            raise SafetensorError(f"Error while serializing: I/O error: {os.strerror(code)} (os error {code})")
         written(tensors, path, *rest)  # pyright: ignore
 
     with monkeypatch.context() as patch, pytest.raises(RunError, match="full" if code == errno.ENOSPC else "denied"):
@@ -212,6 +234,26 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     (newest / "model.safetensors").write_bytes(b"junk")
     with pytest.raises(RunError, match="not a complete safetensors file"):
         train(recipe, tmp_path / "run", resume=True)
+
+
+def test_too_few_values_for_batch_norm_are_told(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, image_size=4))
+    streams = {"main": dataclasses.replace(recipe.stages[0].streams["main"], batch=1)}
+    with pytest.raises(RunError, match="BatchNorm needs more than one value"):
+        train(replace_stage(recipe, 0, streams=streams), tmp_path / "run")
+
+
+def test_folder_names_that_are_not_utf_8_train_and_are_drawn(tmp_path: Path) -> None:
+    folder_with_bad_files(tmp_path / "images")
+    for split in ("train", "val"):
+        at = os.fsencode(tmp_path / "images" / split)
+        os.rename(at + b"/a", at + b"/caf\xe9")
+    recipe = folder_with_bad_files(tmp_path / "other")
+    data = dataclasses.replace(recipe.data, location=str(tmp_path / "images"))
+    run = train(dataclasses.replace(recipe, data=data), tmp_path / "run")
+    assert result_of(run)["class_names"] == ["b", "caf\N{REPLACEMENT CHARACTER}"]
+    assert (run / "report.html").is_file()
 
 
 def test_a_stage_that_trains_nothing_is_told(tmp_path: Path) -> None:

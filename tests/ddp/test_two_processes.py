@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tailwise.cli import main
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -36,6 +38,14 @@ def test_loss_gradients_and_one_step_equal_those_of_one_process(folder: Path) ->
             torch.testing.assert_close(
                 rank[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
             )
+
+
+def test_the_reported_numbers_are_those_of_the_saved_model(folder: Path) -> None:
+    run = folder / "run-world2"
+    assert main(["evaluate", str(run), "--device", "cpu", "--out", str(folder / "again.json")]) == 0
+    reported, again = json.loads((run / "result.json").read_text()), json.loads((folder / "again.json").read_text())
+    assert again["confusion"] == reported["confusion"]
+    assert again["nll"] == pytest.approx(reported["last"]["nll"], rel=1e-5)
 
 
 def test_a_run_on_two_processes_evaluates_every_image_once(folder: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tailwise.augment.pixel import Pixel
+from tailwise.core.stats import ClassStats
 from tailwise.data.loader import HostSource
 from tailwise.data.plan import make_plan
 from tailwise.data.resident import ResidentSource
@@ -74,6 +76,19 @@ def test_both_paths_give_equal_indices_and_equal_pixels(folder: Path) -> None:
                         assert torch.equal(left[name][key], right[name][key]), (name, key)
                 seen += 1
             assert seen == 5 - start
+
+
+@pytest.mark.parametrize("augmentation", ["none", "random_resized_crop"])
+def test_without_pad_and_crop_no_border_reaches_the_network(augmentation: str) -> None:
+    data = Data(augmentation=augmentation, flip=0.0, padding=4, image_size=12)  # pyright: ignore[reportArgumentType]
+    stage = Stage(streams={"main": Stream(batch=4)}, optim=Optim())
+    labels = np.repeat(np.arange(2), 4)
+    plan = make_plan(stage, data, labels, ClassStats([4, 4]), seed=0, stage_number=0, epoch=0, progress=0.0, steps=2)
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, 12, 12), dtype=np.uint8)
+    for step, batch in enumerate(ResidentSource(images, labels, CPU).batches(plan)):
+        main = batch["main"]
+        shown = Pixel(data.padding, data.mean, data.std).crop_and_flip(main["image"], main["crop"], main["flip"])
+        assert torch.equal(shown, torch.from_numpy(images[plan.streams["main"].index[step]]))
 
 
 def test_per_image_transforms_do_not_depend_on_the_number_of_workers(folder: Path) -> None:

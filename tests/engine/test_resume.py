@@ -18,6 +18,7 @@ from tailwise.engine.checkpoint import Checkpoints
 from tailwise.engine.loop import Interrupted, Training
 from tailwise.engine.recipe import Optim, Recipe, Stage
 from tailwise.engine.train import train
+from tailwise.models.resnet_cifar import ResNetCifar
 from tests.helpers import metrics_of, result_of, same_weights, tiny_recipe, weights_of
 
 
@@ -67,11 +68,34 @@ def test_the_host_path_goes_on_in_mid_epoch(tmp_path: Path, monkeypatch: pytest.
     assert same_weights(weights_of(whole), weights_of(train(recipe, tmp_path / "cut", resume=True)))
 
 
-def test_dropout_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = tiny_recipe(changes=("backbone=mobilenetv3_small_050",))
+@pytest.mark.parametrize("path", ["resident", "host"])
+def test_dropout_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    original = ResNetCifar.forward_features
+
+    def with_dropout(network: ResNetCifar, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(original(network, x), 0.3, network.training)
+
+    recipe = tiny_recipe()
+    plain = train(recipe, tmp_path / "plain")
+    monkeypatch.setattr(ResNetCifar, "forward_features", with_dropout)
     whole = train(recipe, tmp_path / "whole")
+    assert not same_weights(weights_of(whole), weights_of(plain))
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, path=path, workers=1))
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         stop_at(patch, 3)
+        train(recipe, tmp_path / "cut")
+    assert same_weights(weights_of(whole), weights_of(train(recipe, tmp_path / "cut", resume=True)))
+
+
+def test_a_carried_on_optimiser_is_resumed_in_a_stage_that_freezes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_recipe(epochs=1)
+    stage = recipe.stages[0]
+    recipe = dataclasses.replace(recipe, stages=(stage, dataclasses.replace(stage, trainable="head", optim=None)))
+    whole = train(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, 7)
         train(recipe, tmp_path / "cut")
     assert same_weights(weights_of(whole), weights_of(train(recipe, tmp_path / "cut", resume=True)))
 

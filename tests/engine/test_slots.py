@@ -86,6 +86,10 @@ class TwoHeads(HeadModule):
         return {"main": self.main(pooled), "side": self.side(pooled)}
 
     @property
+    def names(self) -> tuple[str, ...]:
+        return ("main", "side")
+
+    @property
     def classifier_weight(self) -> Tensor:
         return self.main.weight
 

@@ -71,9 +71,12 @@ def run(arguments: Sequence[str]) -> int:
             except Interrupted as error:
                 raise Interrupted(f"{error}. Go on with: {command}") from error
             groups[name].append(Result.from_folder(folder))
+    wanted = next(iter(groups))
     groups = {name: results for name, results in groups.items() if results}
     if groups and is_main_process():
         _show(groups, options.out, console)
+    if groups and wanted not in groups:
+        console.print(f"[red]{escape(wanted)} did not finish; differences are to {escape(next(iter(groups)))}[/]")
     for line in failed:
         console.print(f"[red]not finished: {escape(line)}[/]", highlight=False)
     return 1 if failed else 0
@@ -83,7 +86,7 @@ def _show(groups: dict[str, list[Result]], out: Path, console: Console) -> None:
     table = compare_table(groups)
     first = next(iter(groups.values()))[0]
     place = first.folder.parent.parent
-    key = "-".join(sorted({result.recipe_hash for results in groups.values() for result in results}))
+    key = "-".join(f"{result.recipe_hash}/{result.seed}" for results in groups.values() for result in results)
     name = f"compare-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     page = write_page(groups, place / f"{name}.html")
     write_file(place / f"{name}.md", to_markdown(table))

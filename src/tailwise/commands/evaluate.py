@@ -17,6 +17,7 @@ from tailwise.commands.options import checked
 from tailwise.core.errors import DataError, UnknownName
 from tailwise.data.images import find_unreadable
 from tailwise.data.index import Pool
+from tailwise.data.lists import read_list
 from tailwise.data.open import guess_source, open_data
 from tailwise.engine.load import load_network
 from tailwise.engine.prepare import open_splits
@@ -24,6 +25,7 @@ from tailwise.engine.recipe import Recipe
 from tailwise.engine.run_folder import write_file
 from tailwise.engine.runtime import Runtime
 from tailwise.evaluation.evaluate import EvaluationSplit, evaluate
+from tailwise.evaluation.matrix import matrix_to_plain
 from tailwise.evaluation.metrics import summarise
 from tailwise.evaluation.shots import SHOT_PROTOCOLS
 
@@ -35,9 +37,11 @@ class EvaluateOptions:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH")] = None
-    """Another data set, folder or list; its evaluation split is used."""
+    """Another data set or folder, whose evaluation split is used, or a list file of the images to evaluate."""
     root: Path | None = None
     """Where the files of a downloaded data set, or the images of a list, lie."""
+    eval_split: Literal["auto", "val", "test"] = "auto"
+    """The split of a folder; auto: test where there is one, else val."""
     shots: str | None = None
     """Another named rule for many, medium and few shot."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -51,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.shots is not None and options.shots not in SHOT_PROTOCOLS:
         raise UnknownName("shot protocol", options.shots, SHOT_PROTOCOLS)
     recipe, network, result = load_network(options.run)
-    pool = _pool(options, recipe)
+    pool = _pool(options, recipe, tuple(result.class_names))
     if pool.class_names != tuple(result.class_names):
         extra = sorted(set(pool.class_names) ^ set(result.class_names))
         raise DataError(
@@ -81,18 +85,20 @@ def run(arguments: Sequence[str]) -> int:
     name = Path(options.data).name if options.data else recipe.data.name
     out = options.out or options.run / f"evaluation-{name}.json"
     content = {"run": str(options.run), "recipe_hash": result.recipe_hash, "images": measured.num_images, **summary}
-    write_file(out, json.dumps({**content, "confusion": measured.confusion.tolist()}, indent=1) + "\n")
+    write_file(out, json.dumps({**content, "confusion": matrix_to_plain(measured.confusion)}, indent=1) + "\n")
     console.print(_table(summary, f"{recipe.name} on {name}, {measured.num_images} images"))
     console.print(f"measures: {out}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _pool(options: EvaluateOptions, recipe: Recipe) -> Pool:
+def _pool(options: EvaluateOptions, recipe: Recipe, class_names: tuple[str, ...]) -> Pool:
     if options.data is None:
         root = recipe.data.root if options.root is None else str(options.root)
         return open_splits(dataclasses.replace(recipe.data, root=root)).test
     name, location = guess_source(options.data)
-    return open_data(name, location=location, root=options.root).test
+    if name == "list" and location is not None:
+        return read_list(location, options.root or location.parent, "test", class_names)
+    return open_data(name, location=location, root=options.root, eval_split=options.eval_split).test
 
 
 def _table(summary: dict[str, object], title: str) -> Table:

@@ -5,6 +5,7 @@ defaults, so a few options (data, epochs, components) are looked up before the f
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,6 +60,8 @@ def parse(kind: type[T], recipe: str, arguments: Sequence[str], prog: str, descr
         root=_value(arguments, "--root", "--data.root"),
         image_size=_whole(_value(arguments, "--image-size", "--data.image-size")),
         epochs=_whole(_value(arguments, "--epochs")),
+        eval_list=_value(arguments, "--eval-list", "--data.eval-list"),
+        eval_split=_value(arguments, "--data.eval-split") or "auto",
         changes=_values(arguments, "--with"),
     )
     return checked(
@@ -109,22 +112,23 @@ def command_line(command: str, arguments: Sequence[str]) -> str:
     return shlex.join(["tailwise", command, *arguments])
 
 
-def _values(arguments: Sequence[str], name: str) -> list[str]:
+def _values(arguments: Sequence[str], *names: str) -> list[str]:
+    """Values of the last use of an option; the parser takes - and _ alike, and the last use, too."""
     found: list[str] = []
     for number, text in enumerate(arguments):
-        if text == name:
-            rest = arguments[number + 1 :]
-            end = next((index for index, item in enumerate(rest) if item.startswith("-")), len(rest))
-            found.extend(rest[:end])
-        elif text.startswith(f"{name}="):
-            found.append(text.partition("=")[2])
+        option, equals, value = text.partition("=")
+        if option.replace("_", "-") not in names:
+            continue
+        rest = arguments[number + 1 :]
+        end = next((index for index, item in enumerate(rest) if re.match(r"-(?!\d)", item)), len(rest))
+        found = [value] if equals else list(rest[:end])
     return found
 
 
 def _value(arguments: Sequence[str], *names: str) -> str | None:
-    return next((values[0] for name in names if (values := _values(arguments, name))), None)
+    return next(iter(_values(arguments, *names)), None)
 
 
 def _whole(text: str | None) -> Any:
     """The number, or None for what the full parse will refuse with its own message."""
-    return int(text) if text is not None and text.isdigit() and int(text) > 0 else None
+    return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else None

@@ -24,7 +24,7 @@ class ReportOptions:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
     """Run folders, or folders that hold some. The first recipe is what the others are compared with."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """The page; report.html in the first folder when not given."""
+    """The page; when not given, report.html in the one folder named, or in the current one for several."""
     format: Literal["text", "markdown", "csv"] = "text"
     """How the table is printed."""
 
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     results = [result for folder in options.runs for result in _results(folder)]
     groups = _grouped(results)
     table = compare_table(groups)
-    page = write_page(groups, options.out or options.runs[0] / "report.html")
+    page = write_page(groups, options.out or (options.runs[0] if len(options.runs) == 1 else Path()) / "report.html")
     console = Console()
     if options.format == "text":
         console.print(to_rich(table, console.width))

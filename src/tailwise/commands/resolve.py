@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from tailwise.augment.base import FeatureAug, Mix
 from tailwise.core.errors import TailwiseError, UnknownName, suggest
-from tailwise.core.registry import REGISTRY
-from tailwise.core.spec import SpecError, parse_call
+from tailwise.core.registry import REGISTRY, Slot
+from tailwise.core.spec import SpecError, from_plain, parse_call, to_plain
 from tailwise.data.images import sample_sizes
 from tailwise.data.open import guess_source, open_data
 from tailwise.engine.recipe import Backbone, Data, Recipe, Stage, with_epochs
 from tailwise.engine.run_folder import read_recipe
+from tailwise.heads.base import Head
+from tailwise.losses.base import Loss
 from tailwise.objectives.classification import Classification
 from tailwise.recipes.base import SMALL_IMAGE, base_recipe, make_recipe, recipe_names, replace_stage, replace_stream
+from tailwise.samplers.base import Sampler
 
 DEFAULT_RECIPE, DEFAULT_DATA = "ce", "digits"
 
@@ -30,6 +34,8 @@ def load_recipe(
     image_size: int | None = None,
     epochs: int | None = None,
     changes: Sequence[str] = (),
+    eval_list: str | None = None,
+    eval_split: str = "auto",
 ) -> Recipe:
     """A complete recipe.
 
@@ -39,6 +45,8 @@ def load_recipe(
         root: Where the files of a downloaded data set, or the images of a list, lie.
         image_size: Height and width; looked up in a folder's images when not given.
         epochs: Compress or stretch the recipe to so many.
+        eval_list: The evaluation list of a list file.
+        eval_split: ``"val"``, ``"test"``, or ``"auto"``: test where there is one.
         changes: ``"loss=balanced_softmax"``, ``"sampler=power(q=0)"``, ``"head=cosine"``, ``"backbone=resnet44"``.
 
     Raises:
@@ -46,11 +54,14 @@ def load_recipe(
         SpecError: A recipe file or a change that cannot be read.
         DataError: Something is wrong with the folder or list.
     """
-    found = _from_file(Path(recipe), data) if _is_file(recipe) else _from_name(recipe, data, root, image_size)
-    if root is not None:
-        found = dataclasses.replace(found, data=dataclasses.replace(found.data, root=root))
-    if image_size is not None:
-        found = dataclasses.replace(found, data=_checked(Data, found.data, image_size=image_size))
+    where = {"root": root, "eval_list": eval_list, "eval_split": None if eval_split == "auto" else eval_split}
+    given = {name: value for name, value in {**where, "image_size": image_size}.items() if value is not None}
+    if _is_file(recipe):
+        found = _from_file(Path(recipe), data)
+    else:
+        found = _from_name(recipe, data, image_size, **{key: item for key, item in where.items() if item is not None})
+    if given:
+        found = dataclasses.replace(found, data=from_plain(Data, {**to_plain(found.data), **given}, "data"))
     for change in changes:
         found = apply_change(found, change)
     return found if epochs is None else with_epochs(found, epochs)
@@ -71,22 +82,20 @@ def apply_change(recipe: Recipe, change: str) -> Recipe:
         raise UnknownName("slot", slot, slots)
     name, values = parse_call(text)
     if slot == "backbone":
-        known = {field.name for field in dataclasses.fields(Backbone)}
-        for key in values:
-            if key not in known:
-                raise UnknownName("field of backbone", key, known)
-        return dataclasses.replace(recipe, backbone=_checked(Backbone, None, name=name, **values))
+        return dataclasses.replace(recipe, backbone=from_plain(Backbone, {"name": name, **values}, change))
+    kinds: dict[str, type[Slot]] = {
+        "loss": Loss, "sampler": Sampler, "head": Head, "mix": Mix, "feature_aug": FeatureAug
+    }  # fmt: skip
+    part: Any = from_plain(kinds[slot], {"_type": name, **values}, change)
     if slot == "head":
-        return dataclasses.replace(recipe, head=REGISTRY.make("heads", name, **values))
+        return dataclasses.replace(recipe, head=part)
     for number, stage in enumerate(recipe.stages):
         if slot == "sampler":
-            stream = next(iter(stage.streams))
-            recipe = replace_stream(recipe, number, stream, sampler=REGISTRY.make("samplers", name, **values))
+            recipe = replace_stream(recipe, number, next(iter(stage.streams)), sampler=part)
         elif slot == "loss":
-            recipe = replace_stage(recipe, number, objective=_with_loss(stage, REGISTRY.make("losses", name, **values)))
+            recipe = replace_stage(recipe, number, objective=_with_loss(stage, part))
         else:
-            kind = {"mix": "mixes", "feature_aug": "feature_augs"}[slot]
-            recipe = replace_stage(recipe, number, **{slot: REGISTRY.make(kind, name, **values)})
+            recipe = replace_stage(recipe, number, **{slot: part})
     return recipe
 
 
@@ -107,32 +116,33 @@ def _from_file(path: Path, data: str | None) -> Recipe:
         return recipe
     name, location = guess_source(data)
     where = None if location is None else str(location)
-    return dataclasses.replace(
-        recipe, data=dataclasses.replace(recipe.data, name=name, location=where, fingerprint=None)
+    other = dataclasses.replace(
+        recipe.data, name=name, location=where, fingerprint=None, root=None, eval_list=None, subset=None
     )
+    return dataclasses.replace(recipe, data=other)
 
 
-def _from_name(recipe: str, data: str | None, root: str | None, image_size: int | None) -> Recipe:
+def _from_name(recipe: str, data: str | None, image_size: int | None, **where: str) -> Recipe:
     if recipe not in recipe_names() and Path(recipe).suffix:
         raise TailwiseError(f"no recipe file {recipe}{suggest(recipe, recipe_names())}")
     REGISTRY.find("recipes", recipe)
     name, location = guess_source(data or DEFAULT_DATA)
     if location is not None and image_size is None:
-        image_size = _usual_size(name, location, root)
+        image_size = _usual_size(name, location, **where)
     return make_recipe(recipe, base_recipe(name, location, image_size))
 
 
-def _usual_size(name: str, location: Path, root: str | None) -> int:
+def _usual_size(
+    name: str, location: Path, root: str | None = None, eval_list: str | None = None, eval_split: str = "auto"
+) -> int:
     """The side to train a user's own images at: their own when they are small, else 224."""
-    splits = open_data(name, location=location, root=None if root is None else Path(root))
+    splits = open_data(
+        name,
+        location=location,
+        root=None if root is None else Path(root),
+        eval_list=None if eval_list is None else Path(eval_list),
+        eval_split=eval_split,
+    )
     sizes = sample_sizes(splits.train)
     short = float(np.median([min(size) for size in sizes])) if sizes else 224.0
     return max(8, 8 * round(short / 8)) if short <= SMALL_IMAGE else 224
-
-
-def _checked(kind: type[Any], old: Any, **values: Any) -> Any:
-    """A dataclass with changed fields; a refused value becomes a message."""
-    try:
-        return kind(**values) if old is None else dataclasses.replace(old, **values)
-    except (TypeError, ValueError) as error:
-        raise TailwiseError(str(error)) from error

@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -83,7 +84,8 @@ def from_plain(kind: type[T], plain: Any, where: str = "") -> T:
 
 def spec_hash(value: Any) -> str:
     """Twelve hexadecimal digits that depend on every hashed field."""
-    text = json.dumps(to_plain(value, hashed_only=True), sort_keys=True, separators=(",", ":"))
+    plain = _one_kind_of_number(to_plain(value, hashed_only=True))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -119,15 +121,30 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     Raises:
         SpecError: Not of the form ``name`` or ``name(argument=literal, ...)``.
     """
-    try:
-        node = ast.parse(text.strip().replace("-", "_", text.split("(")[0].count("-")), mode="eval").body
-        if isinstance(node, ast.Name):
-            return node.id, {}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            return node.func.id, {str(item.arg): ast.literal_eval(item.value) for item in node.keywords if item.arg}
-    except (SyntaxError, ValueError):
-        pass
+    split = re.fullmatch(r"\s*([A-Za-z_][\w.-]*)\s*(\(.*\))?\s*", text, re.DOTALL)
+    if split is not None:
+        name, arguments = split[1].replace("-", "_"), split[2] or "()"
+        try:
+            node = ast.parse(f"call{arguments}", mode="eval").body
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and not node.args
+                and all(item.arg for item in node.keywords)
+            ):
+                return name, {str(item.arg): ast.literal_eval(item.value) for item in node.keywords}
+        except (SyntaxError, ValueError):
+            pass
     raise SpecError(f"cannot read {text!r}; write name or name(argument=value, ...), for example power(q=0.5)")
+
+
+def _one_kind_of_number(plain: Any) -> Any:
+    """Whole numbers as floats: a field for a number may hold 0 or 0.0, and both mean the same recipe."""
+    if isinstance(plain, dict):
+        return {key: _one_kind_of_number(item) for key, item in plain.items()}
+    if isinstance(plain, list):
+        return [_one_kind_of_number(item) for item in plain]
+    return float(plain) if isinstance(plain, int) and not isinstance(plain, bool) else plain
 
 
 def _leaves(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:

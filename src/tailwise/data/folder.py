@@ -13,6 +13,7 @@ from tailwise.core.errors import DataError, suggest
 from tailwise.core.registry import register
 from tailwise.data.index import Pool
 from tailwise.data.open import Splits, refuse_unused, suggest_path
+from tailwise.data.pool import printable
 
 #: File names that count as images, in any case.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -84,7 +85,14 @@ def _pool(base: Path, split: str, classes: list[str]) -> Pool:
         paths += images
         labels += [label] * len(images)
     source = base.resolve().name or "folder"
-    return Pool(source, split, tuple(classes), np.array(labels, dtype=np.int64), paths=tuple(paths), root=base)
+    return Pool(source, split, _class_names(classes), np.array(labels, dtype=np.int64), paths=tuple(paths), root=base)
+
+
+def _class_names(folders: list[str]) -> tuple[str, ...]:
+    names = tuple(printable(name) for name in folders)
+    if len(set(names)) < len(names):
+        raise DataError(f"two class folders have names that cannot be told apart in UTF-8: {_names(sorted(names))}")
+    return names
 
 
 def _images(base: Path, relative: PurePath) -> Iterator[str]:

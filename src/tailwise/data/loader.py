@@ -37,6 +37,10 @@ class _Images(Dataset[Tensor]):
         return self.transform(self.pool.read(position), seed)
 
 
+# Each loader below has a generator of its own: otherwise it would draw a seed from torch's global one at every epoch,
+# and networks that draw (dropout) would see other numbers on the host path than on the resident path.
+
+
 class _Rows(Sampler[list[Item]]):
     """The rows of the plan in use; set before each epoch."""
 
@@ -82,6 +86,7 @@ class HostSource:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
+            generator=torch.Generator(),
             worker_init_fn=_quiet_worker,
         )
 
@@ -138,7 +143,11 @@ def evaluation_batches(
     rows = _Rows()
     rows.rows = [items[first : first + batch] for first in range(0, len(items), batch)]
     loader: DataLoader[Any] = DataLoader(
-        _Images(pool, size, None, zoom), batch_sampler=rows, num_workers=workers, worker_init_fn=_quiet_worker
+        _Images(pool, size, None, zoom),
+        batch_sampler=rows,
+        num_workers=workers,
+        worker_init_fn=_quiet_worker,
+        generator=torch.Generator(),
     )
     for row, images in zip(rows.rows, _readable(loader), strict=True):
         labels = torch.from_numpy(pool.labels[[position for position, _ in row]])

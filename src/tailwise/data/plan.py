@@ -110,7 +110,7 @@ def make_plan(
             index=np.asarray(index, dtype=np.int64).reshape(shape),
             crop=rng(f"{name}/crop").integers(0, 2 * data.padding + 1, (*shape, 2))
             if cropped
-            else np.zeros((*shape, 2), np.int64),
+            else np.full((*shape, 2), data.padding, np.int64),
             flip=rng(f"{name}/flip").random(shape) < (data.flip if data.augmentation != "none" else 0.0),
             item_seed=rng(f"{name}/item").integers(0, 2**62, shape),
         )

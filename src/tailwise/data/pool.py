@@ -15,6 +15,11 @@ from tailwise.core.errors import DataError
 from tailwise.data.rgb import load_rgb, upright_size
 
 
+def printable(name: str) -> str:
+    """A file name for people and figures: bytes that are not UTF-8 become replacement characters."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 @dataclass(frozen=True, eq=False)
 class Pool:
     """One split of a data set, on disk (``root`` and ``paths``) or in memory (``array``).
@@ -65,7 +70,7 @@ class Pool:
 
     def name_of(self, i: int) -> str:
         """The relative path of an image, or ``"source/split#i"`` of one in memory."""
-        return self.paths[i] if self.paths is not None else f"{self.source}/{self.split}#{i}"
+        return printable(self.paths[i]) if self.paths is not None else f"{self.source}/{self.split}#{i}"
 
     def path_of(self, i: int) -> Path | None:
         """Where an image lies on disk; ``None`` for one in memory."""

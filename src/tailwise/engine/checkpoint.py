@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,8 +25,14 @@ from tailwise.core.errors import RunError
 FORMAT = 1
 
 
-def write_error(error: OSError, folder: Path) -> RunError:
-    """The message for a folder that cannot be written or a disk that is full."""
+def write_error(error: Exception, folder: Path) -> RunError:
+    """The message for a folder that cannot be written or a disk that is full.
+
+    safetensors and torch report a failed write by classes of their own, with the system's number in the text.
+    """
+    if not isinstance(error, OSError):
+        number = re.search(r"os error (\d+)", str(error))
+        error = OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
     reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or str(error))
     return RunError(
         f"cannot write to {folder}: {reason}; choose another place with --out. Nothing written so far is lost"
@@ -41,7 +49,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], note: Mapping[str, s
     try:
         save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary, dict(note))
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise write_error(error, path.parent) from error
 
@@ -109,12 +117,9 @@ class Checkpoints:
             for old in self.folder.glob("step-*"):
                 if old != target:
                     shutil.rmtree(old, ignore_errors=True)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise write_error(error, self.folder.parent) from error
-            # torch.save reports a failed write as a RuntimeError of its own
-            raise RunError(f"cannot write a checkpoint to {self.folder.parent}: {error}") from error
+            raise write_error(error, self.folder.parent) from error
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Weights and state of the newest checkpoint, or None when there is none.

@@ -72,6 +72,8 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.task = Task(recipe, self.stats, runtime.sum, runtime.world)
+        for stage in recipe.stages:
+            self.task.check(stage)
         self.task.to(runtime.device)
         self.network = self.task.network
         self.ema = ModelEmaV3(self.network, decay=recipe.ema) if recipe.ema is not None else None
@@ -128,12 +130,14 @@ class Training:
             self._reset(number, stage)
         self.task.enter(stage)
         self.task.to(self.runtime.device)
-        select_trainable(self.network, stage)
         if stage.optim is not None or self.optimizer is None:
-            spec = self.recipe.stages[self.spans[number].owner].optim
-            if spec is None:
+            # After a resume the optimiser that is carried on holds what the stage that began it trained.
+            owner = self.recipe.stages[self.spans[number].owner]
+            if owner.optim is None:
                 raise RunError(f"stage {number} has no optimiser to carry on")
-            self.optimizer = make_optimizer(spec, self.network.parameters())
+            select_trainable(self.network, owner)
+            self.optimizer = make_optimizer(owner.optim, self.network.parameters())
+        select_trainable(self.network, stage)
         held = {id(item) for group in self.optimizer.param_groups for item in group["params"]}
         if any(item.requires_grad and id(item) not in held for item in self.network.parameters()):
             raise RunError(
@@ -185,7 +189,7 @@ class Training:
         meter = EpochMeter(steps, runtime.device)
         torch.manual_seed(int(generator(recipe.seed, number, epoch, "network", runtime.rank).integers(2**62)))
         if state is not None and state["meter"] is not None:
-            meter.restore(state["meter"])
+            meter.restore(state["meter"], is_main=runtime.is_main)
             _restore_rng(state["rng"])
         enter_modes(self.network, stage)
         images = sum(stream.batch for stream in stage.streams.values())

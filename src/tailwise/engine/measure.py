@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tailwise.core.stats import ClassStats
@@ -13,6 +14,7 @@ from tailwise.engine.loggers import JsonLines, TensorBoard
 from tailwise.engine.recipe import Evaluate
 from tailwise.engine.runtime import Runtime
 from tailwise.evaluation.evaluate import EvaluationSplit, evaluate
+from tailwise.evaluation.matrix import cells, from_cells
 from tailwise.evaluation.metrics import summarise
 
 
@@ -40,25 +42,41 @@ class Measures:
 
     def evaluate(self, network: nn.Module, epoch: int) -> dict[str, Any]:
         """Evaluates, remembers, and returns the record without its per-class values."""
+        self.runtime.share_buffers(network)
         measured = evaluate(network, self.split, self.stats.num_classes, self.runtime, self.runtime.device)
         record = {"epoch": epoch, **summarise(measured, self.stats.counts, self.spec.shots)}
         self.last = {
             "record": record,
-            "confusion": measured.confusion.tolist(),
+            "confusion": measured.confusion,
             "reliability": measured.reliability.to_plain(),
         }
         if self.best is None or record["top1"] > self.best["record"]["top1"]:
             self.best = self.last
         return {name: value for name, value in record.items() if name != "per_class"}
 
-    def state(self) -> str:
-        """For a checkpoint."""
-        return json.dumps({"last": self.last, "best": self.best})
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: plain records as text, matrices by their filled cells."""
+        return {"last": _packed(self.last), "best": _packed(self.best)}
 
-    def restore(self, state: str) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Goes on from :meth:`state`."""
-        found = json.loads(state)
-        self.last, self.best = found["last"], found["best"]
+        classes = self.stats.num_classes
+        self.last, self.best = _unpacked(state["last"], classes), _unpacked(state["best"], classes)
+
+
+def _packed(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    plain = json.dumps({name: value for name, value in found.items() if name != "confusion"})
+    filled = {name: torch.from_numpy(array) for name, array in cells(found["confusion"]).items()}
+    return {"plain": plain, "confusion": filled}
+
+
+def _unpacked(state: dict[str, Any] | None, num_classes: int) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    filled = {name: value.numpy() for name, value in state["confusion"].items()}
+    return {**json.loads(state["plain"]), "confusion": from_cells(num_classes, **filled)}
 
 
 class Logs:

@@ -127,7 +127,12 @@ def prepare(data: Data, device: torch.device, say: Say) -> Prepared:
         )
     # A run's recipe file shall find the images from any folder.
     data = dataclasses.replace(
-        data, fingerprint=fingerprint, location=_absolute(data.location), root=_absolute(data.root)
+        data,
+        fingerprint=fingerprint,
+        location=_absolute(data.location),
+        root=_absolute(data.root),
+        eval_list=_absolute(data.eval_list),
+        subset=_absolute(data.subset),
     )
     return Prepared(data, splits, index, positions, train_images, eval_images, unreadable)
 

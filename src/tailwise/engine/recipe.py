@@ -110,6 +110,10 @@ class Backbone:
     weights: str | None = None
     """Start from a local file of weights."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.width <= 64:
+            raise ValueError(f"width must be above 0 and at most 64, got {self.width}")
+
 
 @frozen
 class Optim:
@@ -184,6 +188,11 @@ class Stage:
             raise ValueError("a stage needs at least one stream")
         if not self.objective:
             raise ValueError("a stage needs at least one objective")
+        known = [*self.streams, *(view.stream for view in self.views)]
+        for objective in self.objective:
+            for name in objective.streams:
+                if name not in known:
+                    raise ValueError(f"an objective reads stream {name!r}; the stage has {', '.join(known)}")
         bad = [name for name in self.streams if not name.isidentifier() or name == "mix"]
         if bad:
             raise ValueError(f"a stream's name must be a plain word other than mix, got {bad[0]!r}")
@@ -290,6 +299,8 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     Raises:
         TailwiseError: Fewer epochs than stages, or a stage whose length is given in steps.
     """
+    if epochs < 1:
+        raise TailwiseError(f"--epochs must be at least 1, got {epochs}")
     if epochs < len(recipe.stages):
         raise TailwiseError(f"--epochs {epochs} is less than the recipe's {len(recipe.stages)} stages need")
     if any(stage.steps is not None for stage in recipe.stages):

@@ -107,11 +107,13 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another process is training in {self.path}; choose another --out") from None
         except OSError as error:
             raise write_error(error, self.path) from error
+        try:
+            # A record lock is not inherited: loader workers that outlive a killed run do not keep it.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"another process is training in {self.path}; choose another --out") from None
         if not (self.path / "recipe.yaml").exists():
             self.write("recipe.yaml", f"# tailwise recipe {recipe.hash}\n{to_yaml(recipe)}")
 
@@ -130,8 +132,9 @@ class RunFolder:
         write_file(self.path / name, text)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Writes a JSON file at once or not at all."""
-        self.write(name, json.dumps(content, indent=1) + "\n")
+        """Writes a JSON file at once or not at all, one line for every field at the top."""
+        fields = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
+        self.write(name, f"{{\n{fields}\n}}\n")
 
     def _check_same(self, recipe: Recipe, old: Recipe) -> None:
         if old.hash == recipe.hash and old.seed == recipe.seed:

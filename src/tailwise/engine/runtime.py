@@ -93,6 +93,12 @@ class Runtime:
         summed = self._fabric.all_reduce(value.clone(), reduce_op="sum")
         return summed if isinstance(summed, Tensor) else value
 
+    def share_buffers(self, module: nn.Module) -> None:
+        """Gives every process the main one's buffers, so that BatchNorm statistics belong to one model."""
+        if self.world > 1:
+            for buffer in module.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def barrier(self) -> None:
         """Waits for every process."""
         self._fabric.barrier()

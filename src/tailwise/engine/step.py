@@ -24,7 +24,6 @@ class EpochMeter:
         self.losses = torch.zeros(steps, device=device)
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
         self.parts: dict[str, Tensor] = {}
-        self.first = 0
         self.done = 0
 
     def add(self, output: dict[str, Any]) -> None:
@@ -40,13 +39,13 @@ class EpochMeter:
         parts = {name: value.cpu() for name, value in self.parts.items()}
         return {"losses": self.losses.cpu(), "hits": self.hits.cpu(), "parts": parts, "done": self.done}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from :meth:`state`."""
-        self.losses.copy_(state["losses"])
-        self.hits.copy_(state["hits"])
-        self.parts = {name: value.to(self.losses.device) for name, value in state["parts"].items()}
+    def restore(self, state: dict[str, Any], *, is_main: bool) -> None:
+        """Goes on from :meth:`state`; sums over processes stay right because only the main one takes the numbers."""
+        share = 1 if is_main else 0
+        self.losses.copy_(state["losses"] * share)
+        self.hits.copy_(state["hits"] * share)
+        self.parts = {name: (value * share).to(self.losses.device) for name, value in state["parts"].items()}
         self.done = int(state["done"])
-        self.first = self.done
 
 
 class NotFiniteLoss(RunError):
@@ -67,7 +66,15 @@ class EagerExecutor:
 
     def run(self, batch: Batch, meter: EpochMeter) -> None:
         """Forward, backward, optimiser."""
-        output = self.task(batch)
+        try:
+            output = self.task(batch)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise RunError(
+                "BatchNorm needs more than one value per channel: give more images a step "
+                "(--stages.0.streams.main.batch) or larger ones (--image-size)"
+            ) from error
         self.optimizer.zero_grad(set_to_none=False)
         self.runtime.backward(output["loss"])
         self.optimizer.step()

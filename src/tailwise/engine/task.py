@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tailwise.augment.base import FeatureAug, Mix, View
 from tailwise.augment.pixel import Pixel
+from tailwise.core.errors import UnknownName
 from tailwise.core.stats import ClassStats
 from tailwise.core.types import Batch, MixedTarget, Part, ReduceSum, Target
 from tailwise.engine.recipe import Recipe, Stage
@@ -60,6 +61,17 @@ class Task(nn.Module):
     def new_head(self, backbone: nn.Module) -> HeadModule:
         """A freshly initialised head for a backbone."""
         return self.recipe.head.build(cast(int, backbone.num_features), self.stats.num_classes, self.stats)
+
+    def check(self, stage: Stage) -> None:
+        """Refuses a stage that reads logits which the head does not give.
+
+        Raises:
+            UnknownName: Names the head that was asked for and those that there are.
+        """
+        for objective in stage.objective:
+            for name in objective.heads:
+                if name not in self.network.head.names:
+                    raise UnknownName("head output", name, self.network.head.names)
 
     def enter(self, stage: Stage) -> None:
         """Puts the components of a stage into the slots."""

@@ -29,11 +29,9 @@ from tailwise.engine.run_folder import RunFolder, default_folder
 from tailwise.engine.runtime import Runtime
 from tailwise.engine.threads import cpu_threads
 from tailwise.evaluation.evaluate import EvaluationSplit
+from tailwise.evaluation.matrix import matrix_to_plain
 from tailwise.models.backbone import check_backbone
 from tailwise.report.ledger import Result
-
-#: A second confusion matrix is stored up to this number of classes; above it the file would be mostly zeros.
-MOST_CLASSES_TWICE = 1000
 
 
 class DataCache:
@@ -87,6 +85,8 @@ def train(
     folder = RunFolder(out or default_folder(recipe, base))
     folder.check(recipe, resume=resume)
     if folder.finished:
+        if runtime.is_main and not (folder.path / "report.html").exists():
+            _draw(folder)
         reporter.line(f"{folder.path} holds the finished result of this recipe and seed; nothing to train")
         return folder.path
     with _stop_signals() as stop, cpu_threads(recipe):
@@ -203,8 +203,8 @@ def _finish(training: Training, folder: RunFolder, command: str) -> None:
         "select": recipe.evaluate.select,
         "last": last["record"],
         "best_on_test": best["record"],
-        "confusion": last["confusion"],
-        "confusion_best": best["confusion"] if stats.num_classes <= MOST_CLASSES_TWICE else None,
+        "confusion": matrix_to_plain(last["confusion"]),
+        "confusion_best": matrix_to_plain(best["confusion"]),
         "reliability": last["reliability"],
         "environment": environment(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -212,10 +212,15 @@ def _finish(training: Training, folder: RunFolder, command: str) -> None:
         "notes": [recipe.notes] if recipe.notes else [],
     }
     folder.write_json("result.json", result)
+    _draw(folder)
+
+
+def _draw(folder: RunFolder) -> None:
     # Drawing needs matplotlib, which a command that does not draw should not wait for.
     from tailwise.report.page import write_page
 
-    write_page({recipe.name: [Result.from_folder(folder.path)]}, folder.path / "report.html")
+    result = Result.from_folder(folder.path)
+    write_page({result.recipe: [result]}, folder.path / "report.html")
 
 
 def environment() -> dict[str, str | None]:
@@ -231,7 +236,9 @@ def environment() -> dict[str, str | None]:
 
 def _commit() -> str | None:
     """The commit of the checkout that this package runs from, or None for an installed one."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[3]
+    if not (here / ".git").exists():
+        return None
     try:
         run = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10"],

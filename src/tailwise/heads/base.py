@@ -26,6 +26,11 @@ class HeadModule(nn.Module, ABC):
         """
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the logits that :meth:`forward` returns."""
+        return ("main",)
+
+    @property
     @abstractmethod
     def classifier_weight(self) -> Tensor:
         """The vector of every class that multiplies the features, shape ``[C, D]``, with its gradient."""

@@ -33,6 +33,16 @@ class Objective(Slot):
 
     kind: ClassVar[str] = "objectives"
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams whose targets it reads."""
+        return ()
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Heads whose logits it reads."""
+        return ()
+
     def bind(self, stats: ClassStats) -> BoundObjective:
         """The module that computes it for these class counts."""
         raise TypeError(f"{type(self).__name__} does not define bind")

@@ -38,6 +38,16 @@ class Classification(Objective):
         if self.weight < 0:
             raise ValueError(f"weight must be at least 0, got {self.weight}")
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The one stream."""
+        return (self.stream,)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The one head."""
+        return (self.head,)
+
     def bind(self, stats: ClassStats) -> BoundObjective:
         """The module for these class counts."""
         return _BoundClassification(self, stats)

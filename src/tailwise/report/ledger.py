@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailwise.core.errors import DataError, RunError, TailwiseError
+from tailwise.evaluation.matrix import matrix_from_plain
 from tailwise.evaluation.metrics import group_records
 
 FORMAT = 1
@@ -122,7 +123,7 @@ class Result:
     def confusion(self) -> NDArray[np.int64]:
         """Confusion matrix of :attr:`selected`, ``[C, C]``, rows are the true class."""
         best = self.record.get("confusion_best") if self.select == "best_on_test" else None
-        return np.asarray(self.record["confusion"] if best is None else best, dtype=np.int64)
+        return matrix_from_plain(self.record["confusion"] if best is None else best, len(self.class_names))
 
     @cached_property
     def per_class(self) -> NDArray[np.float64]:
@@ -214,8 +215,12 @@ def _checked(record: Any, file: Path) -> Mapping[str, Any]:
     select = record["select"]
     if select not in ("last", "best_on_test") or not isinstance(record.get(select), dict):
         raise DataError(f"{file}: selects {select!r}, which it does not hold; one of last, best_on_test")
-    columns = (record["class_counts"], record[select].get("per_class", ()), record["confusion"])
-    lists = all(isinstance(column, list) and len(column) == size for column in columns)
-    if not lists or any(len(row) != size for row in record["confusion"]):
+    columns = (record["class_counts"], record[select].get("per_class", ()))
+    fits = all(isinstance(column, list) and len(column) == size for column in columns)
+    try:
+        matrix_from_plain(record["confusion"], size)
+    except (ValueError, TypeError, IndexError):
+        fits = False
+    if not fits:
         raise DataError(f"{file}: class names, counts, accuracies and confusion matrix are of different sizes")
     return record

@@ -6,8 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from tailwise.cli import COMMANDS, main
 from tailwise.engine.recipe import Recipe
@@ -62,6 +64,48 @@ def test_a_run_s_recipe_file_gives_the_same_run_again(capsys: pytest.CaptureFixt
     assert same_weights(weights_of(Path("one")), weights_of(Path("two")))
     assert metrics_of(Path("one")) == metrics_of(Path("two"))
     assert "one/report.html" in capsys.readouterr().out
+
+
+def test_options_with_underscores_give_the_same_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for option in ("--image-size", "--image_size"):
+        assert main(["show", "ce", "--data", "cifar10", option, "48"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("change", ["sampler=power(q=0)", "sampler=power(q=0.0)"])
+def test_a_run_with_whole_numbers_is_recognised_again(change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert main(["train", "ce", *SMALL[:-2], change, "--device", "cpu", "--out", "run"]) == 0
+    assert "nothing to train" in capsys.readouterr().out
+
+
+def test_a_page_that_is_missing_is_drawn_again() -> None:
+    assert main(["train", "ce", *SMALL, "--out", "run"]) == 0
+    Path("run/report.html").unlink()
+    assert main(["train", "ce", *SMALL, "--out", "run"]) == 0
+    assert Path("run/report.html").is_file()
+
+
+def test_lists_train_and_a_single_list_is_evaluated(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    lines = []
+    for number in range(24):
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"images/{number}.png")
+        lines.append(f"{number}.png {'ab'[number % 2]}")
+    (tmp_path / "mine.txt").write_text("\n".join(lines[:16]))
+    (tmp_path / "held.txt").write_text("\n".join(lines[16:]))
+    where = ["--data", "mine.txt", "--root", "images", "--eval-list", "held.txt"]
+    rest = ["--epochs", "1", "--device", "cpu", "--with", "backbone=resnet20(width=0.25)"]
+    assert main(["train", "ce", *where, *rest, "--stages.0.streams.main.batch", "8", "--out", "run"]) == 0
+    result = json.loads(Path("run/result.json").read_text())
+    assert np.sum(result["confusion"]) == 8
+    assert main(["evaluate", "run", "--data", "held.txt", "--root", "images"]) == 0
+    assert json.loads(Path("run/evaluation-held.txt.json").read_text())["confusion"] == result["confusion"]
+    assert main(["evaluate", "run"]) == 0
+    assert main(["train", "run/recipe.yaml", "--data", "synthetic", "--out", "other"]) == 0
 
 
 def test_a_saved_subset_given_back_trains_the_same_run() -> None:
@@ -189,10 +233,16 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
         (["train", "--data", "digits", "--imbalance", "400"], "largest possible factor is"),
         (["train", "--with", "loss=ldamm"], "unknown loss 'ldamm'"),
         (["train", "--with", "sampler=powr"], "did you mean 'power'"),
-        (["train", "--with", "sampler=power(p=1)"], "unknown hyper-parameter of power 'p'"),
+        (["train", "--with", "sampler=power(p=1)"], "p: unknown field; Power has q, within"),
         (["train", "--with", "backbone=resnet33"], "did you mean 'resnet32'"),
         (["train", "--with", "lose=ldam"], "did you mean 'loss'"),
         (["train", "--with", "loss"], "write slot=component"),
+        (["train", "--with", "backbone=resnet20(width='a')"], "width: expected a number, got 'a'"),
+        (["train", "--backbone.width", "inf"], "width must be above 0 and at most 64"),
+        (["train", "--epochs", "0"], "--epochs must be at least 1, got 0"),
+        (["train", "--epochs", "-3"], "--epochs must be at least 1, got -3"),
+        (["train", "--stages.0.objective.0.stream", "aux"], "an objective reads stream 'aux'"),
+        (["train", "--stages.0.objective.0.head", "aux", "--device", "cpu"], "unknown head output 'aux'"),
         (["train", "--seed", "-1"], "seed must be at least 0, got -1"),
         (["train", "--evaluate.shots", "kangg"], "shots must be one of"),
         (["compare"], "compare needs recipes"),
@@ -238,4 +288,6 @@ def test_a_failing_recipe_does_not_stop_a_comparison(capsys: pytest.CaptureFixtu
     assert main(["compare", "ce", "bad.yaml", "--seeds", "1", *SMALL[:-4]]) == 1
     text = " ".join(capsys.readouterr().out.split())
     assert "not finished: exploding seed 0" in text
+    assert main(["compare", "bad.yaml", "ce", "--seeds", "1", *SMALL[:-4]]) == 1
+    assert "exploding did not finish; differences are to ce" in " ".join(capsys.readouterr().out.split())
     assert "page: runs/synthetic/compare-" in text

@@ -24,6 +24,14 @@ def test_hash_does_not_depend_on_folder_seed_device_or_name() -> None:
     assert spec_hash(other) == spec_hash(recipe)
 
 
+def test_whole_numbers_and_floats_are_one_recipe() -> None:
+    recipe = tiny_recipe()
+    whole = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, imbalance_factor=2))
+    point = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, imbalance_factor=2.0))
+    assert spec_hash(whole) == spec_hash(point) == spec_hash(from_yaml(Recipe, to_yaml(whole), ""))
+    assert spec_hash(whole) != spec_hash(recipe)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -90,6 +98,7 @@ def test_components_may_be_written_as_calls() -> None:
 def test_parse_call_reads_literals_and_evaluates_nothing() -> None:
     assert parse_call("power(q=0.5, within='cycle')") == ("power", {"q": 0.5, "within": "cycle"})
     assert parse_call("balanced-softmax") == ("balanced_softmax", {})
-    for bad in ("power(q=__import__('os'))", "a.b", "power(1)", "1+1", ""):
+    assert parse_call("resnet18.a1_in1k") == ("resnet18.a1_in1k", {})
+    for bad in ("power(q=__import__('os'))", "a/b", "power(1)", "power(**x)", "f(a=1)(b=2)", "1+1", ""):
         with pytest.raises(SpecError):
             parse_call(bad)
