@@ -9,9 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 
 from tailwise.core.errors import TailwiseError
 from tailwise.engine.recipe import Stage
+from tailwise.models.network import Network
 
 
-def select_trainable(network: nn.Module, stage: Stage) -> None:
+def select_trainable(network: Network, stage: Stage) -> None:
     """Sets ``requires_grad`` by the stage's ``trainable`` field and drops the gradients of what is frozen.
 
     Raises:
@@ -20,7 +21,7 @@ def select_trainable(network: nn.Module, stage: Stage) -> None:
     pattern = {"all": "", "head": r"head\."}.get(stage.trainable, stage.trainable)
     trained = 0
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(re.match(pattern, name) is not None)
+        parameter.requires_grad_(name not in network.unused and re.match(pattern, name) is not None)
         trained += parameter.requires_grad
         if not parameter.requires_grad:
             # An optimiser carried on from an earlier stage must not move it by old momentum or decay.

@@ -22,6 +22,8 @@ class Network(nn.Module):
     def __init__(self, pixel: Pixel, backbone: nn.Module, head: HeadModule) -> None:
         super().__init__()
         self.pixel, self.backbone, self.head = pixel, backbone, head
+        #: Parameters that a backbone froze when it was built because nothing reads them; no stage trains them.
+        self.unused = frozenset(name for name, item in self.named_parameters() if not item.requires_grad)
 
     def maps(self, x: Tensor) -> Tensor:
         """Feature maps ``[B,D,h,w]`` of normalised images ``[B,3,H,W]``."""
