@@ -188,14 +188,14 @@ class Stage:
             raise ValueError("a stage needs at least one stream")
         if not self.objective:
             raise ValueError("a stage needs at least one objective")
+        bad = [name for name in self.streams if not name.isidentifier() or name == "mix"]
+        if bad:
+            raise ValueError(f"a stream's name must be a plain word other than mix, got {bad[0]!r}")
         known = [*self.streams, *(view.stream for view in self.views)]
         for objective in self.objective:
             for name in objective.streams:
                 if name not in known:
                     raise ValueError(f"an objective reads stream {name!r}; the stage has {', '.join(known)}")
-        bad = [name for name in self.streams if not name.isidentifier() or name == "mix"]
-        if bad:
-            raise ValueError(f"a stream's name must be a plain word other than mix, got {bad[0]!r}")
         try:
             re.compile(self.trainable)
         except re.error as error:
