@@ -15,7 +15,8 @@ from tailwise.core.registry import REGISTRY, Slot
 from tailwise.core.spec import SpecError, from_plain, parse_call, to_plain
 from tailwise.data.images import sample_sizes
 from tailwise.data.open import guess_source, open_data
-from tailwise.engine.recipe import Backbone, Data, Recipe, Stage, with_epochs
+from tailwise.engine.recipe import Backbone, Data, Recipe, Stage
+from tailwise.engine.rescale import with_epochs
 from tailwise.engine.run_folder import read_recipe
 from tailwise.heads.base import Head
 from tailwise.losses.base import Loss

@@ -6,7 +6,8 @@ import pytest
 
 from tailwise.core.errors import RunError, TailwiseError
 from tailwise.data.plan import check_batches, steps_per_epoch
-from tailwise.engine.recipe import Optim, Recipe, Stage, Stream, with_epochs
+from tailwise.engine.recipe import Optim, Recipe, Stage, Stream
+from tailwise.engine.rescale import with_epochs
 from tailwise.engine.schedule import MultiStep
 from tailwise.recipes.base import base_recipe, make_recipe
 
