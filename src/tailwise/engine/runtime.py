@@ -71,7 +71,8 @@ class Runtime:
         """For people: the GPU's name, or the processor's architecture with its threads."""
         if self.device.type == "cuda":
             return f"cuda ({torch.cuda.get_device_name(self.device)})"
-        return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+        threads = torch.get_num_threads()
+        return f"cpu ({platform.machine()}, {threads} thread{'' if threads == 1 else 's'})"
 
     def setup(self, task: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
         """Wraps both for this device, precision and number of processes; once for every stage."""
