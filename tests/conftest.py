@@ -8,6 +8,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from hypothesis import settings
+
+# A busy machine is slow, which says nothing about the code.
+settings.register_profile("tailwise", deadline=None)
+settings.load_profile("tailwise")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -31,7 +31,7 @@ def write_error(error: Exception, folder: Path) -> RunError:
     safetensors and torch report a failed write by classes of their own, with the system's number in the text.
     """
     if not isinstance(error, OSError):
-        number = re.search(r"os error (\d+)", str(error))
+        number = re.search(r"(?:os error|code:) (\d+)", str(error))
         error = OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
     reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or str(error))
     return RunError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +19,12 @@ from tailwise.core.errors import DataError
 from tailwise.evaluation.confusion import Accumulator, Evaluation
 
 WORKER = """
-import json, sys
+import json, os, sys
 import torch
 import torch.distributed as dist
 from tailwise.evaluation.confusion import Accumulator
-rank, store, folder, cuts = int(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
-dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+rank, folder, cuts = int(os.environ["RANK"]), sys.argv[1], json.loads(sys.argv[2])
+dist.init_process_group("gloo")
 data = torch.load(f"{folder}/data.pt")
 for cut in cuts:
     part = slice(0, cut) if rank == 0 else slice(cut, None)
@@ -34,6 +35,7 @@ for cut in cuts:
     found = accumulator.compute()
     with open(f"{folder}/{cut}-{rank}.json", "w") as file:
         json.dump([found.confusion.tolist(), found.top5_hits, found.nll, found.ece, found.reliability.to_plain()], file)
+dist.barrier()
 dist.destroy_process_group()
 """
 
@@ -154,12 +156,18 @@ def test_two_processes_with_unequal_or_empty_slices_equal_one(tmp_path: Path) ->
     logits, target = make(137, 6)
     torch.save({"logits": logits, "target": target}, tmp_path / "data.pt")
     cuts = [101, 0]
-    command = [sys.executable, "-W", "error:The ``compute`` method:UserWarning", "-c", WORKER]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(tmp_path / "store"), str(tmp_path), json.dumps(cuts)])
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    (tmp_path / "worker.py").write_text(WORKER)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONWARNINGS": "error:The ``compute`` method:UserWarning"}
+    run = subprocess.run(
+        [*launcher, str(tmp_path / "worker.py"), str(tmp_path), json.dumps(cuts)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
     whole = evaluate(logits, target)
     for cut in cuts:
         for rank in range(2):
