@@ -1,7 +1,7 @@
 """Data: pools of images, the long-tailed subset that is cut from them, decoding, and the data card."""
 
 from tailwise.data.card import data_card, draw_card, format_card
-from tailwise.data.images import common_size, decode, decode_many, find_unreadable
+from tailwise.data.images import decode, decode_many, find_unreadable
 from tailwise.data.index import LongTailIndex, Pool, UnreadableImage, pool_checksum
 from tailwise.data.open import Splits, guess_source, open_data, prepare_index
 from tailwise.data.profiles import class_profile, cut_long_tail, select
@@ -13,7 +13,6 @@ __all__ = [
     "Splits",
     "UnreadableImage",
     "class_profile",
-    "common_size",
     "cut_long_tail",
     "data_card",
     "decode",

@@ -147,12 +147,6 @@ def sample_sizes(pool: Pool, sample: int = 200) -> list[tuple[int, int]]:
     return sizes
 
 
-def common_size(pool: Pool, sample: int = 200) -> tuple[int, int] | None:
-    """The width and height that all sampled images share, or ``None`` when they differ or none is readable."""
-    sizes = set(sample_sizes(pool, sample))
-    return sizes.pop() if len(sizes) == 1 else None
-
-
 def in_threads(call: Callable[[int], T], items: Sequence[int], workers: int) -> Iterator[T]:
     """``call`` of every item, in order; what has not started is given up when the caller stops early."""
     if workers <= 1:

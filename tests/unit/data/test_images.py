@@ -13,7 +13,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from tailwise.core.errors import DataError
-from tailwise.data import Pool, UnreadableImage, common_size, decode, decode_many, find_unreadable, synthetic_pool
+from tailwise.data import Pool, UnreadableImage, decode, decode_many, find_unreadable, synthetic_pool
+from tailwise.data.images import sample_sizes
 from tests.unit.data.conftest import noise, pool_of
 
 
@@ -210,14 +211,12 @@ def test_find_unreadable_lists_exactly_the_bad_files(tmp_path: Path) -> None:
     assert done[-1] == 0
 
 
-def test_common_size_is_none_when_sizes_differ(tmp_path: Path) -> None:
-    noise(8, 6).save(tmp_path / "a.png")
-    noise(8, 6, 1).save(tmp_path / "b.png")
-    noise(9, 6).save(tmp_path / "c.png")
-    assert common_size(pool_of(tmp_path, "a.png", "b.png", "gone.png")) == (8, 6)
-    assert common_size(pool_of(tmp_path, "a.png", "c.png")) is None
-    assert common_size(pool_of(tmp_path, "gone.png")) is None
-    assert common_size(synthetic_pool(2, size=7).train) == (7, 7)
+def test_sampled_sizes_are_upright_and_leave_out_what_cannot_be_read(tmp_path: Path) -> None:
+    for name, size in (("a.png", (8, 6)), ("b.png", (8, 6)), ("c.png", (5, 9))):
+        noise(*size).save(tmp_path / name)
+    assert sorted(sample_sizes(pool_of(tmp_path, "a.png", "b.png", "c.png", "gone.png"))) == [(5, 9), (8, 6), (8, 6)]
+    assert sample_sizes(pool_of(tmp_path, "gone.png")) == []
+    assert set(sample_sizes(synthetic_pool(2, size=7).train)) == {(7, 7)}
 
 
 def test_size_below_one_pixel_is_refused() -> None:
