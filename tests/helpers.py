@@ -38,10 +38,14 @@ def tiny_recipe(name: str = "ce", *, epochs: int = 2, changes: tuple[str, ...] =
     )
 
 
+#: Fields of a result that may differ between two equal runs.
+NOT_COMPARED = ("seconds", "startup_seconds", "executor", "at_once", "date", "command", "environment")
+
+
 def result_of(folder: Path) -> dict[str, Any]:
     """The result in a run folder, without what differs between two equal runs."""
     result = json.loads((folder / "result.json").read_text())
-    return {key: value for key, value in result.items() if key not in ("seconds", "date", "command", "environment")}
+    return {key: value for key, value in result.items() if key not in NOT_COMPARED}
 
 
 def metrics_of(folder: Path) -> list[dict[str, Any]]:

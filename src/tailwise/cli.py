@@ -51,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(module.run(arguments[1:]))
     except TailwiseError as error:
         from tailwise.engine.loop import Interrupted
+        from tailwise.engine.watchdog import told_elsewhere
 
         stopped = isinstance(error, Interrupted)
-        errors.print(
-            f"[bold red]{'stopped' if stopped else 'error'}:[/] {escape(str(error))}", soft_wrap=True, highlight=False
-        )
+        said = f"[bold red]{'stopped' if stopped else 'error'}:[/] {escape(str(error))}"
+        if not told_elsewhere(error):
+            errors.print(said, soft_wrap=True, highlight=False)
         return 130 if stopped else 2
     except KeyboardInterrupt:
         errors.print("[bold red]stopped[/]")

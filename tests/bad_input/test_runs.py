@@ -128,7 +128,7 @@ def test_an_out_folder_with_other_files_is_refused_and_untouched(tmp_path: Path)
 def test_an_unfinished_run_needs_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny_recipe(checkpoint_seconds=0.0)
     with monkeypatch.context() as patch:
-        patch.setattr("tailwise.engine.train._finish", lambda *args: (_ for _ in ()).throw(RunError("cut")))
+        patch.setattr("tailwise.engine.train.write_result", lambda *args: (_ for _ in ()).throw(RunError("cut")))
         with pytest.raises(RunError, match="cut"):
             train(recipe, tmp_path / "run")
     with pytest.raises(RunError, match="--resume"):

@@ -12,7 +12,21 @@ from tailwise.core.registry import REGISTRY, Slot
 from tailwise.core.spec import from_plain, from_yaml, spec_hash, to_plain, to_yaml
 
 #: ``(kind, name, check) -> reason``. A check that is listed here must fail; one that passes is taken off the list.
-EXPECTED_FAILURES: Mapping[tuple[str, str, str], str] = {}
+EXPECTED_FAILURES: Mapping[tuple[str, str, str], str] = {
+    ("losses", "seql_drawn", f"check_{check}"): "draws anew at every call, as printed; `seql` runs this check"
+    for check in (
+        "gradient",
+        "class_order",
+        "shift",
+        "samples_independent",
+        "pure",
+        "reductions",
+        "precision",
+        "record",
+        "compiles",
+        "moves",
+    )
+}
 
 Check = Callable[[Any], None]
 

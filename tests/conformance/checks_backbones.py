@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch.testing import assert_close
 
 from tailwise.models.backbone import Backbone
+from tests.conformance.stacking import check_equal_training
 
 Build = Callable[[float], Backbone]
 
@@ -84,4 +86,18 @@ def check_meta(build: Build) -> None:
     assert network.forward_features(images().to("meta")).is_meta
 
 
-CHECKS = (check_maps, check_gradients, check_state, check_formats, check_compiles, check_meta)
+def check_stacked(build: Build) -> None:
+    """Networks that are computed as one learn what they learn one by one; a frozen one among them stays as it is."""
+    if not build(0.25).stackable:
+        pytest.skip("does not declare that it can be stacked")
+    torch.manual_seed(0)
+    for count, batch, channels_last, frozen in ((1, 2, False, ()), (3, 5, True, (1,))):
+        networks = [build(0.25).double() for _ in range(count)]
+        check_equal_training(
+            networks, size=(33, 17), batch=batch, tolerance=1e-10, channels_last=channels_last, frozen=frozen
+        )
+    networks = [build(0.25) for _ in range(3)]
+    check_equal_training(networks, size=(33, 17), batch=4, tolerance=1e-4, gradient_tolerance=0.1, steps=1)
+
+
+CHECKS = (check_maps, check_gradients, check_state, check_formats, check_compiles, check_meta, check_stacked)

@@ -111,6 +111,44 @@ def check_state(head: Head) -> None:
     assert torch.equal(first(maps())["main"], expected)
 
 
+def stacked_maps(count: int) -> Tensor:
+    """Maps as several networks that are computed as one give them: a view of channels-last memory."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(BATCH, count * FEATURES, 3, 2, generator=generator, dtype=torch.float64).relu()
+    return maps.contiguous(memory_format=torch.channels_last).unflatten(1, (count, FEATURES))
+
+
+def check_stacked(head: Head) -> None:
+    """Several heads at once give the logits, gradients and statistics that each head gives alone."""
+    torch.compiler.reset()
+    for count in (1, 3):
+        modules = [head.build(FEATURES, CLASSES, STATS).double() for _ in range(count)]
+        if count > 1:
+            modules[-1].requires_grad_(False)
+        kind = type(modules[0])
+        compiled = torch.compile(kind.forward_stacked, fullgraph=True, backend="eager")
+        for features in (stacked_maps(count), stacked_maps(count).mean((3, 4))):
+            for forward in (kind.forward_stacked, compiled):
+                twins = copy.deepcopy(modules)
+                mine, theirs = features.clone().requires_grad_(), features.clone().requires_grad_()
+                torch.manual_seed(0)
+                outputs = forward(modules, mine)
+                torch.manual_seed(0)
+                expected = [twin(theirs[:, number]) for number, twin in enumerate(twins)]
+                assert set(outputs) == set(expected[0])
+                for name, value in outputs.items():
+                    assert_close(value, torch.stack([one[name] for one in expected], 1), rtol=1e-10, atol=1e-10)
+                for module in modules:
+                    module.zero_grad()
+                sum(value.sin().sum() for value in outputs.values()).backward()  # type: ignore[union-attr]
+                sum(value.sin().sum() for one in expected for value in one.values()).backward()  # type: ignore[union-attr]
+                assert_close(mine.grad, theirs.grad, rtol=1e-10, atol=1e-10)
+                for module, twin in zip(modules, twins, strict=True):
+                    for one, two in zip(module.parameters(), twin.parameters(), strict=True):
+                        assert_close(one.grad, two.grad, rtol=1e-10, atol=1e-10)
+                    assert_close(module.state_dict(), twin.state_dict(), rtol=1e-10, atol=1e-10)
+
+
 def check_record(head: Head) -> None:
     """The head survives pickle, YAML and plain data."""
     check_component_record(head, Head)
@@ -126,5 +164,6 @@ CHECKS = (
     check_compiles,
     check_meta,
     check_state,
+    check_stacked,
     check_record,
 )

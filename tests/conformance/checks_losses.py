@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tailwise.core.registry import REGISTRY
-from tailwise.losses.base import BoundLoss, Loss
+from tailwise.losses.base import BoundLoss, Loss, Reduction
 from tests.conformance.cases import check_record as check_component_record
 
 #: All different, not sorted, from one image to a million.
@@ -27,9 +27,22 @@ def batch(size: int = 24, scale: float = 3.0, dtype: torch.dtype = torch.float64
     return logits, torch.arange(size) % CLASSES
 
 
+class WithFeatures(BoundLoss):
+    """A loss that needs features, called without: every sample has the same ones."""
+
+    def per_sample(self, logits: Tensor, target: Tensor, features: Tensor | None = None) -> Tensor:
+        return super().per_sample(logits, target, logits.new_ones(len(logits), 3) if features is None else features)
+
+
+def bind(loss: Loss, counts: tuple[int, ...] = COUNTS, reduction: Reduction = "mean") -> BoundLoss:
+    """The loss for these counts."""
+    bound = loss.bind(counts, reduction)
+    return WithFeatures(bound.loss, bound.stats, bound.reduction) if loss.needs_features else bound
+
+
 def bind_exact(loss: Loss, counts: tuple[int, ...] = COUNTS) -> BoundLoss:
     """The loss with class terms in float64."""
-    return loss.bind(counts).double()
+    return bind(loss, counts).double()
 
 
 def gradient(bound: BoundLoss, logits: Tensor, target: Tensor) -> Tensor:
@@ -45,7 +58,7 @@ def check_finite_at_extremes(loss: Loss) -> None:
     for scale in (1.0, 100.0, 1e4):
         logits, target = batch(scale=1.0, dtype=torch.float32)
         logits = logits / logits.abs().max() * scale
-        bound = loss.bind(COUNTS)
+        bound = bind(loss)
         values = bound.per_sample(logits, target)
         assert values.shape == target.shape
         assert values.isfinite().all()
@@ -130,7 +143,7 @@ def check_reductions(loss: Loss) -> None:
         "none": values,
     }
     for reduction, value in expected.items():
-        bound = loss.bind(COUNTS, reduction).double()  # type: ignore[arg-type]
+        bound = bind(loss, COUNTS, reduction).double()  # type: ignore[arg-type]
         assert_close(bound(logits, target), value, rtol=1e-12, atol=1e-12)
         if reduction != "none":
             numerator, denominator = bound.parts(logits, target)
@@ -146,10 +159,10 @@ def check_precision(loss: Loss) -> None:
     exact = bind_exact(loss).per_sample(logits, target)
     assert exact.dtype == torch.float64
     assert not torch.equal(exact.float().double(), exact), "float64 values that went through float32"
-    assert_close(loss.bind(COUNTS).per_sample(logits, target), exact, rtol=1e-13, atol=1e-13)
+    assert_close(bind(loss).per_sample(logits, target), exact, rtol=1e-13, atol=1e-13)
     for half in (torch.float16, torch.bfloat16):
         rounded = logits.to(half)
-        value = loss.bind(COUNTS).to(half).per_sample(rounded, target)
+        value = bind(loss).to(half).per_sample(rounded, target)
         assert value.dtype == torch.float32
         assert_close(value.double(), bind_exact(loss).per_sample(rounded.double(), target), rtol=1e-4, atol=1e-4)
 
@@ -166,7 +179,7 @@ def check_record(loss: Loss) -> None:
 def check_compiles(loss: Loss) -> None:
     """Dynamo traces the bound loss as one graph that computes the same values and gradients."""
     logits, target = batch(dtype=torch.float32)
-    bound = loss.bind(COUNTS, "weighted_mean")
+    bound = bind(loss, COUNTS, "weighted_mean")
     torch.compiler.reset()
     compiled = torch.compile(bound, fullgraph=True, backend="eager")
     left, right = logits.clone().requires_grad_(), logits.clone().requires_grad_()
@@ -177,12 +190,12 @@ def check_compiles(loss: Loss) -> None:
 
 def check_moves(loss: Loss) -> None:
     """Everything follows ``.to(device)``, nothing enters the state dict, and a cast does not cost precision."""
-    bound = loss.bind(COUNTS).to("meta")
+    bound = bind(loss).to("meta")
     assert all(buffer.is_meta for buffer in bound.buffers())
     assert bound(torch.empty(4, CLASSES, device="meta"), torch.zeros(4, dtype=torch.long, device="meta")).is_meta
-    assert not loss.bind(COUNTS).state_dict()
+    assert not bind(loss).state_dict()
     logits, target = batch()
-    returned = loss.bind(COUNTS).half().double()
+    returned = bind(loss).half().double()
     assert torch.equal(returned.per_sample(logits, target), bind_exact(loss).per_sample(logits, target))
 
 

@@ -136,6 +136,12 @@ def usual(module: LinearModule, maps: Tensor) -> Tensor:
     return module.fc(module.pool(maps))
 
 
+@classmethod
+def without_bias(cls: type[LinearModule], heads: Any, maps: Tensor) -> dict[str, Tensor]:
+    weight = torch.stack([head.fc.weight for head in heads])
+    return {"main": torch.einsum("bkd,kcd->bkc", cls.pool_stacked(maps), weight)}
+
+
 def without_randomness(self: LinearModule, num_features: int, num_classes: int, bias: bool) -> None:
     LinearModule.__init__(self, num_features, num_classes, bias)
     nn.init.ones_(self.fc.weight)
@@ -166,6 +172,7 @@ BROKEN_HEADS: dict[str, Head] = {
     "check_compiles": a_head(lambda module, maps: branching(usual(module, maps))),
     "check_meta": a_head(lambda module, maps: synchronising(usual(module, maps))),
     "check_state": a_head(usual, __init__=without_randomness),
+    "check_stacked": a_head(usual, forward_stacked=without_bias),
     "check_record": UnregisteredHead(),
 }
 
@@ -182,7 +189,8 @@ class BrokenNetwork(ResNetCifar):
             self.num_features += 1
         if fault == "unused":
             self.unused = nn.Parameter(torch.zeros(1))
-        self.register_buffer("noise", torch.rand(1), persistent=False)
+        if fault == "state":
+            self.register_buffer("noise", torch.rand(1), persistent=False)
 
     def forward_features(self, x: Tensor) -> Tensor:
         maps = super().forward_features(x)
@@ -190,6 +198,8 @@ class BrokenNetwork(ResNetCifar):
             return maps * self.noise
         if self.fault == "memory":
             return maps.view(len(maps), -1).view(maps.shape)
+        if self.fault == "channels":
+            return maps.flip(1)
         if self.fault == "branch":
             return branching(maps)
         return synchronising(maps) if self.fault == "item" else maps
@@ -206,6 +216,7 @@ BROKEN_BACKBONES: dict[str, Callable[[float], BrokenNetwork]] = {
     "check_formats": a_network("memory"),
     "check_compiles": a_network("branch"),
     "check_meta": a_network("item"),
+    "check_stacked": a_network("channels"),
 }
 
 SUITES: dict[str, tuple[Any, dict[str, Any]]] = {

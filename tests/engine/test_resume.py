@@ -15,7 +15,7 @@ import torch
 
 from tailwise.core.spec import to_yaml
 from tailwise.engine.checkpoint import Checkpoints
-from tailwise.engine.loop import Interrupted, Training
+from tailwise.engine.loop import Interrupted, Loop
 from tailwise.engine.recipe import Optim, Recipe, Stage
 from tailwise.engine.train import train
 from tailwise.models.resnet_cifar import ResNetCifar
@@ -32,13 +32,13 @@ def two_stages(**changes: object) -> Recipe:
 
 def stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
     """Every run asks itself to stop after that step."""
-    original = Training.__init__
+    original = Loop.__init__
 
-    def with_a_stop(training: Training, *arguments: object) -> None:
-        original(training, *arguments)  # pyright: ignore[reportArgumentType]
-        training.stop = lambda: training.step == step
+    def with_a_stop(loop: Loop, *arguments: object) -> None:
+        original(loop, *arguments)  # pyright: ignore[reportArgumentType]
+        loop.stop = lambda: loop.live[0].step == step
 
-    patch.setattr(Training, "__init__", with_a_stop)
+    patch.setattr(Loop, "__init__", with_a_stop)
 
 
 @pytest.mark.parametrize("ema", [None, 0.8])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tailwise.augment.pixel import Pixel
-from tailwise.engine.loop import Interrupted, Training
+from tailwise.engine.loop import Interrupted, Loop
 from tailwise.engine.train import train
 from tests.helpers import metrics_of, result_of, tiny_recipe
 
@@ -52,14 +52,14 @@ def test_both_paths_give_one_run_on_the_device(tmp_path: Path) -> None:
 
 def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny_recipe(device="cuda")
-    original = Training.__init__
+    original = Loop.__init__
 
-    def with_a_stop(training: Training, *arguments: object) -> None:
-        original(training, *arguments)  # pyright: ignore[reportArgumentType]
-        training.stop = lambda: training.step == 3
+    def with_a_stop(loop: Loop, *arguments: object) -> None:
+        original(loop, *arguments)  # pyright: ignore[reportArgumentType]
+        loop.stop = lambda: loop.live[0].step == 3
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Training, "__init__", with_a_stop)
+        patch.setattr(Loop, "__init__", with_a_stop)
         train(recipe, tmp_path / "run")
     resumed = train(recipe, tmp_path / "run", resume=True)
     assert result_of(resumed)["steps"] == 10

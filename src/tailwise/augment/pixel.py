@@ -1,12 +1,15 @@
-"""Pad-and-crop, horizontal flip and normalisation with one draw per sample, by one index gather (graph-safe)."""
+"""Crop, flip, colours and normalisation with draws of their own for every sample, by index gathers (graph-safe)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from tailwise.augment.color_jitter import color_jitter
+from tailwise.augment.crop_resize import crop_resize
 
 
 class Pixel(nn.Module):
@@ -32,6 +35,22 @@ class Pixel(nn.Module):
             image = self.crop_and_flip(image, crop, flip)
         shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
         return (image.to(shift.dtype) - shift) * scale
+
+    def augment(self, stream: Mapping[str, Tensor]) -> Tensor:
+        """Normalised float images ``[B,3,H,W]`` of one stream of a training batch, augmented by the plan's draws.
+
+        Args:
+            stream: Either ``image``, ``crop`` and ``flip`` as :meth:`forward` takes them, or what
+                :func:`~tailwise.augment.crop_resize.crop_resize` takes: packed pixels ``flat`` with ``offset``,
+                ``width``, ``box``, ``flip`` and ``grid``, and ``jitter`` and ``jitter_order`` when colours change too.
+        """
+        if "flat" not in stream:
+            return self(stream["image"], stream["crop"], stream["flip"])
+        names = ("flat", "offset", "width", "box", "flip", "grid")
+        image = crop_resize(*(stream[name] for name in names))
+        if "jitter" in stream:
+            image = color_jitter(image, stream["jitter"], stream["jitter_order"])
+        return self(image)
 
     def crop_and_flip(self, image: Tensor, crop: Tensor, flip: Tensor) -> Tensor:
         """The augmented uint8 images, same shape and in channels-last memory."""

@@ -18,8 +18,7 @@ from tailwise.engine.loop import Interrupted
 from tailwise.engine.progress import is_main_process, make_reporter
 from tailwise.engine.recipe import Recipe
 from tailwise.engine.run_folder import write_file
-from tailwise.engine.step import NotFiniteLoss
-from tailwise.engine.train import DataCache, train
+from tailwise.engine.train import train_many
 from tailwise.report.ledger import Result
 from tailwise.report.page import write_page
 from tailwise.report.table import compare_table, to_markdown, to_rich
@@ -52,25 +51,28 @@ def run(arguments: Sequence[str]) -> int:
     recipes = _unique([item.spec for item in parsed])
     console = Console()
     command = command_line("compare", arguments)
-    cache, groups, failed = DataCache(), {name: list[Result]() for name in recipes}, list[str]()
-    for seed in range(options.spec.seed, options.spec.seed + options.seeds):
-        for name, recipe in recipes.items():
-            try:
-                folder = train(
-                    dataclasses.replace(recipe, seed=seed),
-                    base=options.out,
-                    resume=True,
-                    reporter=make_reporter(console),
-                    cache=cache,
-                    command=command,
-                )
-            except NotFiniteLoss as error:
-                failed.append(f"{name} seed {seed}: {error}")
-                console.print(f"[red]{escape(failed[-1])}[/]", highlight=False)
-                continue
-            except Interrupted as error:
-                raise Interrupted(f"{error}. Go on with: {command}") from error
-            groups[name].append(Result.from_folder(folder))
+    wishes = [
+        (name, dataclasses.replace(recipe, seed=seed))
+        for seed in range(options.spec.seed, options.spec.seed + options.seeds)
+        for name, recipe in recipes.items()
+    ]
+    groups, failed = {name: list[Result]() for name in recipes}, list[str]()
+    try:
+        outcomes = train_many(
+            [recipe for _, recipe in wishes],
+            base=options.out,
+            resume=True,
+            reporter=make_reporter(console),
+            command=command,
+        )
+    except Interrupted as error:
+        raise Interrupted(f"{error}. Go on with: {command}") from error
+    for (name, recipe), outcome in zip(wishes, outcomes, strict=True):
+        if outcome.error is None:
+            groups[name].append(Result.from_folder(outcome.folder))
+        else:
+            failed.append(f"{name} seed {recipe.seed}: {outcome.error}")
+            console.print(f"[red]{escape(failed[-1])}[/]", highlight=False)
     wanted = next(iter(groups))
     groups = {name: results for name, results in groups.items() if results}
     if groups and is_main_process():

@@ -1,4 +1,4 @@
-"""``tailwise data card``"""
+"""``tailwise data card``, and the way to ``tailwise data pack``"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from tailwise.commands import pack
 from tailwise.commands.options import checked
 from tailwise.core.errors import UnknownName
 from tailwise.data.card import data_card
@@ -18,6 +19,11 @@ from tailwise.data.card_figure import draw_card
 from tailwise.data.card_table import format_card
 from tailwise.data.open import guess_source, open_data, prepare_index
 from tailwise.engine.checkpoint import write_error
+
+OVERVIEW = """usage: tailwise data {card,pack} ...
+
+  tailwise data card NAME|PATH              what is in a data set; --help shows every option
+  tailwise data pack NAME|PATH --size 256   decode every image once into one file; --help shows every option"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +52,20 @@ class CardOptions:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Prints the card and draws the picture."""
+    """Runs one of the data commands."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        arguments = ["card", "--help"]
+        print(OVERVIEW)
+        return 0
+    if arguments[0] == "pack":
+        return pack.run(arguments[1:])
     if arguments[0] != "card":
-        raise UnknownName("data command", arguments[0], ["card"])
-    options = checked(lambda: tyro.cli(CardOptions, prog="tailwise data card", args=list(arguments[1:])))
+        raise UnknownName("data command", arguments[0], ["card", "pack"])
+    return card(arguments[1:])
+
+
+def card(arguments: Sequence[str]) -> int:
+    """Prints the card and draws the picture."""
+    options = checked(lambda: tyro.cli(CardOptions, prog="tailwise data card", args=list(arguments)))
     name, location = guess_source(options.source)
     splits = open_data(
         name, location=location, root=options.root, eval_split=options.eval_split, eval_list=options.eval_list
@@ -64,16 +78,16 @@ def run(arguments: Sequence[str]) -> int:
         subset_seed=0,
         subset_file=options.subset,
     )
-    card = data_card(splits, index, check_images=options.check, duplicates=options.check)
+    facts = data_card(splits, index, check_images=options.check, duplicates=options.check)
     picture = options.out or Path(f"{splits.train.source}-card.png")
     try:
-        draw_card(card, splits, picture)
+        draw_card(facts, splits, picture)
     except OSError as error:
         raise write_error(error, picture.parent) from error
     if options.json:
-        print(json.dumps({**card, "picture": str(picture)}, indent=1))
+        print(json.dumps({**facts, "picture": str(picture)}, indent=1))
     else:
         console = Console()
-        console.print(format_card(card))
+        console.print(format_card(facts))
         console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
     return 0

@@ -19,7 +19,9 @@ from tailwise.data.images import find_unreadable
 from tailwise.data.index import Pool
 from tailwise.data.lists import read_list
 from tailwise.data.open import guess_source, open_data
+from tailwise.data.pack import PackedImages
 from tailwise.engine.load import load_network
+from tailwise.engine.packed import open_for
 from tailwise.engine.prepare import open_splits
 from tailwise.engine.recipe import Recipe
 from tailwise.engine.run_folder import write_file
@@ -27,6 +29,7 @@ from tailwise.engine.runtime import Runtime
 from tailwise.evaluation.evaluate import EvaluationSplit, evaluate
 from tailwise.evaluation.matrix import matrix_to_plain
 from tailwise.evaluation.metrics import summarise
+from tailwise.evaluation.packed import PackedSplit
 from tailwise.evaluation.shots import SHOT_PROTOCOLS
 
 
@@ -55,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.shots is not None and options.shots not in SHOT_PROTOCOLS:
         raise UnknownName("shot protocol", options.shots, SHOT_PROTOCOLS)
     recipe, network, result = load_network(options.run)
-    pool = _pool(options, recipe, tuple(result.class_names))
+    pool, packed = _pool(options, recipe, tuple(result.class_names))
     if pool.class_names != tuple(result.class_names):
         extra = sorted(set(pool.class_names) ^ set(result.class_names))
         raise DataError(
@@ -65,19 +68,17 @@ def run(arguments: Sequence[str]) -> int:
     console = Console()
     runtime = Runtime(options.device, recipe.precision)
     positions = np.arange(len(pool), dtype=np.int64)
-    bad = find_unreadable(pool, positions, max(1, recipe.data.workers))
+    bad = packed.unreadable if packed else find_unreadable(pool, positions, max(1, recipe.data.workers))
     if bad:
         names = ", ".join(pool.name_of(position) for position in list(bad)[:5])
         console.print(f"going on without {len(bad)} images that cannot be read: {names}", highlight=False, markup=False)
-    split = EvaluationSplit(
-        pool,
-        positions[~np.isin(positions, list(bad))],
-        None,
-        size=recipe.data.image_size,
-        batch=recipe.evaluate.batch,
-        workers=recipe.data.workers,
-        device=runtime.device,
-        zoom=recipe.data.eval_zoom,
+    readable = positions[~np.isin(positions, list(bad))]
+    batch, workers = recipe.evaluate.batch, recipe.data.workers
+    settings = {"size": recipe.data.image_size, "zoom": recipe.data.eval_zoom, "batch": batch, "workers": workers}
+    split = (
+        EvaluationSplit(pool, readable, None, device=runtime.device, **settings)
+        if packed is None
+        else PackedSplit(packed, pool, readable, device=runtime.device, **settings)
     )
     network.to(runtime.device)
     measured = evaluate(network, split, len(pool.class_names), runtime, runtime.device)
@@ -91,14 +92,17 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _pool(options: EvaluateOptions, recipe: Recipe, class_names: tuple[str, ...]) -> Pool:
+def _pool(options: EvaluateOptions, recipe: Recipe, class_names: tuple[str, ...]) -> tuple[Pool, PackedImages | None]:
+    """The images to measure, and the pack that the run read them from where its pixels are not those of the files."""
     if options.data is None:
         root = recipe.data.root if options.root is None else str(options.root)
-        return open_splits(dataclasses.replace(recipe.data, root=root)).test
+        splits = open_splits(dataclasses.replace(recipe.data, root=root))
+        pack = None if recipe.data.pixels is None else open_for(recipe.data, splits)
+        return splits.test, None if pack is None else pack.eval
     name, location = guess_source(options.data)
     if name == "list" and location is not None:
-        return read_list(location, options.root or location.parent, "test", class_names)
-    return open_data(name, location=location, root=options.root, eval_split=options.eval_split).test
+        return read_list(location, options.root or location.parent, "test", class_names), None
+    return open_data(name, location=location, root=options.root, eval_split=options.eval_split).test, None
 
 
 def _table(summary: dict[str, object], title: str) -> Table:

@@ -118,7 +118,15 @@ def _from_file(path: Path, data: str | None) -> Recipe:
     name, location = guess_source(data)
     where = None if location is None else str(location)
     other = dataclasses.replace(
-        recipe.data, name=name, location=where, fingerprint=None, root=None, eval_list=None, subset=None
+        recipe.data,
+        name=name,
+        location=where,
+        fingerprint=None,
+        root=None,
+        eval_list=None,
+        subset=None,
+        pack=None,
+        pixels=None,
     )
     return dataclasses.replace(recipe, data=other)
 

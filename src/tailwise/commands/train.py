@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from tailwise.commands.options import (
     RecipeOptions,
@@ -18,9 +19,10 @@ from tailwise.commands.options import (
     parse,
     recipe_or_default,
 )
+from tailwise.core.errors import TailwiseError
 from tailwise.engine.loop import Interrupted
 from tailwise.engine.progress import is_main_process, make_reporter
-from tailwise.engine.train import train
+from tailwise.engine.train import train_many
 from tailwise.report.ledger import Result
 from tailwise.report.table import compare_table, to_rich
 
@@ -35,6 +37,8 @@ class TrainOptions(RecipeOptions):
     """The run's folder; runs/<data>/<recipe>-<hash>/seed<seed> when not given."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Go on from the last checkpoint in the run's folder."""
+    seeds: int = 1
+    """Train with so many seeds, counted up from --seed, side by side on a GPU; --out then holds a folder for each."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -43,22 +47,30 @@ def run(arguments: Sequence[str]) -> int:
     out = flag_value(rest, "--out")
     recipe = recipe_or_default(names, None if out is None else Path(out), resume="--resume" in rest)
     options = parse(TrainOptions, recipe, rest, "tailwise train [RECIPE]", DESCRIPTION)
+    if options.seeds < 1:
+        raise TailwiseError(f"--seeds must be at least 1, got {options.seeds}")
+    recipe = options.spec
+    place = options.out or (None if recipe.run.folder is None else Path(recipe.run.folder))
+    recipes = [dataclasses.replace(recipe, seed=recipe.seed + number) for number in range(options.seeds)]
+    outs = [place if place is None or len(recipes) == 1 else place / f"seed{item.seed}" for item in recipes]
     console = Console()
     command = command_line("train", arguments)
     try:
-        folder = train(
-            options.spec,
-            options.out or (None if options.spec.run.folder is None else Path(options.spec.run.folder)),
-            resume=options.resume,
-            reporter=make_reporter(console),
-            command=command,
-        )
+        outcomes = train_many(recipes, outs, resume=options.resume, reporter=make_reporter(console), command=command)
     except Interrupted as error:
         again = command if options.resume else f"{command} --resume"
         raise Interrupted(f"{error}. Go on with: {again}") from error
+    finished = [outcome for outcome in outcomes if outcome.error is None]
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if errors and not finished:
+        raise errors[0]
     if not is_main_process():
-        return 0
-    result = Result.from_folder(folder)
-    console.print(to_rich(compare_table({result.recipe: [result]}), console.width))
-    console.print(f"run: {folder}\npage: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    return 0
+        return 1 if errors else 0
+    results = [Result.from_folder(outcome.folder) for outcome in finished]
+    console.print(to_rich(compare_table({results[0].recipe: results}), console.width))
+    for outcome in finished:
+        page = outcome.folder / "report.html"
+        console.print(f"run: {outcome.folder}\npage: {page}", highlight=False, soft_wrap=True)
+    for error in errors:
+        console.print(f"[red]not finished: {escape(str(error))}[/]", highlight=False)
+    return 1 if errors else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -12,12 +13,44 @@ from PIL import Image
 
 from tailwise.core.errors import DataError
 from tailwise.data.index import Pool
-from tailwise.data.rgb import UnreadableImage
+from tailwise.data.rgb import Box, OpenedFile, UnreadableImage
 
 T = TypeVar("T")
 
 #: Called with the number of images done and the total.
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedArray:
+    """An image in memory, ``[H,W]`` grey or ``[H,W,3]`` RGB, with the face of an opened file."""
+
+    array: NDArray[np.uint8]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.array.shape[1], self.array.shape[0]
+
+    def cut(self, box: Box, at_least: int) -> NDArray[np.uint8]:
+        """A part of the image as RGB ``[h,w,3]``; at full size whatever would be enough."""
+        del at_least
+        top, left, tall, wide = box
+        part = self.array[top : top + tall, left : left + wide]
+        return np.repeat(part[:, :, None], 3, axis=2) if part.ndim == 2 else part.copy()
+
+
+def open_image(pool: Pool, position: int) -> OpenedFile | OpenedArray:
+    """One image of a pool: its size is known, its pixels are decoded when they are asked for.
+
+    Raises:
+        UnreadableImage: The file is missing or not an image.
+    """
+    path = pool.path_of(position)
+    if path is not None:
+        return OpenedFile(path, pool.name_of(position))
+    assert pool.array is not None
+    return OpenedArray(pool.array[position])
 
 
 def decode(pool: Pool, position: int, size: int, zoom: float = 1.0) -> NDArray[np.uint8]:
@@ -112,7 +145,11 @@ def find_unreadable(
     workers: int = 2,
     on_progress: Progress | None = None,
 ) -> dict[int, str]:
-    """Decodes every image completely and returns the reason for each position that fails."""
+    """Reads every image to its end and returns the reason for each position that fails.
+
+    A JPEG is decoded at an eighth of its size. This takes half the time and finds the same files: all of the data is
+    decompressed, only the cosine transform, which accepts any data, has less to do.
+    """
     order = [int(position) for position in positions]
     if pool.array is not None:
         if on_progress is not None:
@@ -121,7 +158,7 @@ def find_unreadable(
 
     def check(position: int) -> str | None:
         try:
-            pool.read(position)
+            pool.read(position, at_least=1)
         except UnreadableImage as error:
             return error.reason
         return None

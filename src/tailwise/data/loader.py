@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tailwise.core.errors import DataError
 from tailwise.core.types import Batch
-from tailwise.data.images import decode
+from tailwise.data.images import decode, open_image
 from tailwise.data.index import Pool
 from tailwise.data.plan import EpochPlan
+from tailwise.data.prefetch import prefetch
 from tailwise.data.rgb import UnreadableImage
 from tailwise.data.source import DeviceDraws
 from tailwise.data.transforms import ItemTransform
@@ -34,7 +35,7 @@ class _Images(Dataset[Tensor]):
         position, seed = item
         if self.transform is None:
             return torch.from_numpy(decode(self.pool, position, self.size, self.zoom))
-        return self.transform(self.pool.read(position), seed)
+        return self.transform(open_image(self.pool, position), seed)
 
 
 # Each loader below has a generator of its own: otherwise it would draw a seed from torch's global one at every epoch,
@@ -94,8 +95,7 @@ class HostSource:
         """The batches of a plan from step ``start`` on."""
         draws = DeviceDraws(plan, self.labels, self.device)
         self.rows.rows = [self._row(plan, step) for step in range(start, plan.steps)]
-        for step, images in enumerate(_readable(self.loader), start):
-            images = images.to(self.device, non_blocking=True)
+        for step, images in enumerate(prefetch(_readable(self.loader), self.device), start):
             by_stream: dict[str, Tensor] = {}
             first = 0
             for name, part in plan.streams.items():
@@ -146,12 +146,13 @@ def evaluation_batches(
         _Images(pool, size, None, zoom),
         batch_sampler=rows,
         num_workers=workers,
+        pin_memory=device.type == "cuda",
         worker_init_fn=_quiet_worker,
         generator=torch.Generator(),
     )
-    for row, images in zip(rows.rows, _readable(loader), strict=True):
+    for row, images in zip(rows.rows, prefetch(_readable(loader), device), strict=True):
         labels = torch.from_numpy(pool.labels[[position for position, _ in row]])
-        yield images.to(device), labels.to(device)
+        yield images, labels.to(device)
 
 
 def _quiet_worker(number: int) -> None:

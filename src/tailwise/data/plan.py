@@ -7,12 +7,14 @@ can be entered at any step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tailwise.augment.color_jitter import draw_jitter
+from tailwise.augment.crop_resize import draw_boxes
 from tailwise.core.errors import RunError
 from tailwise.core.rng import generator
 from tailwise.core.stats import ClassStats
@@ -30,17 +32,39 @@ class StreamPlan:
         crop: int64 ``[S,B,2]``, top and left offset in the padded image.
         flip: bool ``[S,B]``.
         item_seed: int64 ``[S,B]``, seeds of the per-image transforms of the host path.
+        box: int64 ``[S,B,4]``, top, left, height and width of a random resized crop of packed images, or None.
+        jitter: float32 ``[S,B,3]``, factors of brightness, contrast and saturation for packed images, or None.
+        jitter_order: int64 ``[S,B,3]``, the order of the three, or None.
     """
 
     index: NDArray[np.int64]
     crop: NDArray[np.int64]
     flip: NDArray[np.bool_]
     item_seed: NDArray[np.int64]
+    box: NDArray[np.int64] | None = None
+    jitter: NDArray[np.float32] | None = None
+    jitter_order: NDArray[np.int64] | None = None
+
+    def device_arrays(self, labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Everything that the device reads of this stream: name -> array ``[S,B,...]``.
+
+        Args:
+            labels: Of the training index, int64 ``[N]``.
+
+        Returns:
+            ``index``, ``label``, ``crop`` and ``flip``, and those of ``box``, ``jitter`` and ``jitter_order`` that
+            were drawn. The seeds of the host path's transforms stay on the host.
+        """
+        kept = {name: array for name, array in self._arrays().items() if name != "item_seed"}
+        return {"label": labels[self.index], **kept}
 
     def rank_slice(self, rank: int, world: int) -> StreamPlan:
         """Columns ``rank::world`` of every array."""
-        part = slice(rank, None, world)
-        return StreamPlan(self.index[:, part], self.crop[:, part], self.flip[:, part], self.item_seed[:, part])
+        return StreamPlan(**{name: array[:, rank::world] for name, array in self._arrays().items()})
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +107,7 @@ def make_plan(
     epoch: int,
     progress: float,
     steps: int,
+    sizes: NDArray[np.int64] | None = None,
 ) -> EpochPlan:
     """The plan of one epoch over the whole global batch.
 
@@ -96,6 +121,8 @@ def make_plan(
         epoch: Within the stage, from 0.
         progress: Share of the stage that is done, in [0, 1]; all a sampler learns of time.
         steps: Number of steps S.
+        sizes: Height and width of the training index's images as they are packed, ``[N,2]``, when random resized
+            crops and colour jitter happen on the device; None when the host path's workers draw them.
     """
 
     def rng(purpose: str) -> np.random.Generator:
@@ -106,13 +133,22 @@ def make_plan(
         shape = (steps, stream.batch)
         index = stream.sampler.draw(labels, stats, progress, steps * stream.batch, rng(f"{name}/index"))
         cropped = data.augmentation == "pad_crop"
+        index = np.asarray(index, dtype=np.int64).reshape(shape)
+        on_device: dict[str, Any] = {}
+        if sizes is not None:
+            on_device["box"] = draw_boxes(sizes[index], rng(f"{name}/box"))
+            if data.color_jitter:
+                on_device["jitter"], on_device["jitter_order"] = draw_jitter(
+                    shape, data.color_jitter, rng(f"{name}/jitter"), rng(f"{name}/jitter order")
+                )
         streams[name] = StreamPlan(
-            index=np.asarray(index, dtype=np.int64).reshape(shape),
+            index=index,
             crop=rng(f"{name}/crop").integers(0, 2 * data.padding + 1, (*shape, 2))
             if cropped
             else np.full((*shape, 2), data.padding, np.int64),
             flip=rng(f"{name}/flip").random(shape) < (data.flip if data.augmentation != "none" else 0.0),
             item_seed=rng(f"{name}/item").integers(0, 2**62, shape),
+            **on_device,
         )
     draws: dict[str, Mapping[str, NDArray[Any]]] = {}
     main, total = next(iter(stage.streams.values())).batch, sum(stream.batch for stream in stage.streams.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tailwise.core.types import Batch
 from tailwise.data.plan import EpochPlan
-from tailwise.data.source import DeviceDraws
+from tailwise.data.source import DeviceDraws, with_image
 
 
 class ResidentSource:
@@ -28,11 +28,15 @@ class ResidentSource:
         self.labels = labels
         self.device = device
 
+    def gather(self, row: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One stream as the task reads it, from one row ``[B,...]`` of the stream's device arrays (graph-safe)."""
+        return with_image(row, self.images[row["index"]])
+
     def batches(self, plan: EpochPlan, start: int = 0) -> Iterator[Batch]:
         """The batches of a plan from step ``start`` on."""
         draws = DeviceDraws(plan, self.labels, self.device)
         for step in range(start, plan.steps):
-            yield draws.batch(step, {name: self.images[index[step]] for name, index in draws.index.items()})
+            yield draws.batch_of(step, {name: self.gather(row) for name, row in draws.rows(step).items()})
 
 
 def resident_bytes(num_images: int, size: int) -> int:

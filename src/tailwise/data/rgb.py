@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tailwise.core.errors import DataError
+from tailwise.data.jpeg import fast_jpeg
+
+#: Top, left, height and width in pixels.
+Box = tuple[int, int, int, int]
 
 #: What shows through transparent pixels. Mid-grey erases neither a black nor a white drawing, as black or white would.
 BACKGROUND = (128, 128, 128)
+#: EXIF tag of the orientation.
+_ORIENTATION = 0x0112
 
 
 class UnreadableImage(DataError):
@@ -32,6 +40,71 @@ class UnreadableImage(DataError):
         return UnreadableImage, (self.name, self.reason)
 
 
+class OpenedFile:
+    """An image file whose header is read and whose pixels are decoded when they are asked for.
+
+    Args:
+        path: The file.
+        name: How messages call it.
+
+    Attributes:
+        size: Width and height in pixels after EXIF rotation.
+
+    Raises:
+        UnreadableImage: No such file, not an image, or more pixels than Pillow thinks safe.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        try:
+            self._bytes = path.read_bytes()
+            with Image.open(io.BytesIO(self._bytes)) as image:
+                orientation = image.getexif().get(_ORIENTATION, 1)
+                self.size = _upright(image, orientation)
+                self._ordinary = image.format == "JPEG" and image.mode in ("RGB", "L") and orientation == 1
+        except Exception as error:  # a damaged file can make a decoder fail in any way
+            raise UnreadableImage(name, _reason(path, error)) from error
+
+    def cut(self, box: Box, at_least: int) -> NDArray[np.uint8]:
+        """A part of the upright image as RGB ``[h,w,3]``.
+
+        Args:
+            box: Top, left, height and width in pixels of the full-size image.
+            at_least: A JPEG is decoded at a half, quarter or eighth of its size if both sides of the box then still
+                have this many pixels. The corners of the box are rounded to whole pixels of the smaller image.
+
+        Raises:
+            UnreadableImage: Truncated, damaged, or of a kind that cannot become RGB.
+        """
+        top, left, tall, wide = box
+        shrink = largest_shrink(min(tall, wide), at_least)
+        pixels = fast_jpeg(self._bytes) if self._ordinary and shrink == 1 else None
+        if pixels is not None:
+            return pixels[top : top + tall, left : left + wide]
+        image = self.picture(shrink)
+        if image.size != self.size:
+            top, left, tall, wide = round(top / shrink), round(left / shrink), tall // shrink, wide // shrink
+        return np.array(image.crop((left, top, left + wide, top + tall)))
+
+    def picture(self, shrink: int = 1) -> Image.Image:
+        """The whole upright image, RGB, decoded by Pillow.
+
+        Args:
+            shrink: 1, 2, 4 or 8. A JPEG is decoded at this part of its size, sides rounded up; others at full size.
+
+        Raises:
+            UnreadableImage: Truncated, damaged, or of a kind that cannot become RGB.
+        """
+        try:
+            with Image.open(io.BytesIO(self._bytes)) as image:
+                if shrink > 1:
+                    image.draft(None, (image.width // shrink, image.height // shrink))
+                ImageOps.exif_transpose(image, in_place=True)
+                return to_rgb(image)
+        except Exception as error:  # as above
+            raise UnreadableImage(self.name, _reason(self.path, error)) from error
+
+
 def load_rgb(path: Path, name: str, *, at_least: int | None = None) -> Image.Image:
     """Decodes one file completely, turned upright by its EXIF orientation, as RGB.
 
@@ -44,14 +117,13 @@ def load_rgb(path: Path, name: str, *, at_least: int | None = None) -> Image.Ima
     Raises:
         UnreadableImage: No such file, not an image, truncated, damaged, or more pixels than Pillow thinks safe.
     """
-    try:
-        with Image.open(path) as image:
-            if at_least is not None:
-                image.draft(None, (2 * at_least, 2 * at_least))
-            ImageOps.exif_transpose(image, in_place=True)
-            return to_rgb(image)
-    except Exception as error:  # a damaged file can make a decoder fail in any way
-        raise UnreadableImage(name, _reason(path, error)) from error
+    file = OpenedFile(path, name)
+    return file.picture(1 if at_least is None else largest_shrink(min(file.size), 2 * at_least))
+
+
+def largest_shrink(side: int, least: int) -> int:
+    """The largest of 8, 4, 2 and 1 by which a side may be divided and keep ``least`` pixels; 1 when none does."""
+    return next((part for part in (8, 4, 2) if side // part >= least), 1)
 
 
 def upright_size(path: Path, name: str) -> tuple[int, int]:
@@ -62,11 +134,14 @@ def upright_size(path: Path, name: str) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (height, width) if sideways else (width, height)
+            return _upright(image, image.getexif().get(_ORIENTATION, 1))
     except Exception as error:
         raise UnreadableImage(name, _reason(path, error)) from error
+
+
+def _upright(image: Image.Image, orientation: int) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -78,7 +153,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode == "RGB":
         image.load()
-        return image.copy()
+        return image
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_eight_bits(image)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:

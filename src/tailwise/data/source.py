@@ -36,17 +36,31 @@ class DeviceDraws:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
         self.streams = {
-            name: {"label": move(labels[part.index]), "crop": move(part.crop), "flip": move(part.flip)}
+            name: {key: move(array) for key, array in part.device_arrays(labels).items()}
             for name, part in plan.streams.items()
         }
-        self.index = {name: move(part.index) for name, part in plan.streams.items()}
         self.draws = {slot: {key: move(array) for key, array in arrays.items()} for slot, arrays in plan.draws.items()}
+
+    def rows(self, step: int) -> dict[str, dict[str, Tensor]]:
+        """One row ``[B,...]`` of every stream's arrays, ``index`` among them."""
+        return {name: {key: array[step] for key, array in arrays.items()} for name, arrays in self.streams.items()}
+
+    def batch_of(self, step: int, streams: Mapping[str, dict[str, Tensor]]) -> Batch:
+        """The batch of one step: the given streams, and the draws of the augmentation slots."""
+        slots = {slot: {key: array[step] for key, array in arrays.items()} for slot, arrays in self.draws.items()}
+        return {**streams, **slots}
 
     def batch(self, step: int, images: Mapping[str, Tensor]) -> Batch:
         """The batch of one step around the given images ``[B,3,H,W]`` by stream."""
-        batch: Batch = {
-            name: {"image": images[name], **{key: array[step] for key, array in arrays.items()}}
-            for name, arrays in self.streams.items()
-        }
-        batch.update({slot: {key: array[step] for key, array in arrays.items()} for slot, arrays in self.draws.items()})
-        return batch
+        rows = self.rows(step)
+        return self.batch_of(step, {name: with_image(row, images[name]) for name, row in rows.items()})
+
+
+def with_image(row: Mapping[str, Tensor], image: Tensor) -> dict[str, Tensor]:
+    """One stream of a batch: the image ``[B,3,H,W]``, and a row of the plan without the index, which is used up."""
+    return {"image": image, **without_index(row)}
+
+
+def without_index(row: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A row of a stream's device arrays without the index."""
+    return {key: value for key, value in row.items() if key != "index"}

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tailwise.core.errors import RunError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_error(error: Exception, folder: Path) -> RunError:

@@ -53,3 +53,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     optimizer.load_state_dict(state)
     for group in optimizer.param_groups:
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(group["params"][0].device)
+    match_layout(optimizer)
+
+
+def match_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Gives the optimiser's state the memory layout of its parameters: the fused kernels walk through both in step."""
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

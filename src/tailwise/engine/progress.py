@@ -127,8 +127,11 @@ class PlainReporter:
 
 
 def is_main_process() -> bool:
-    """Whether this is the only process or the first of several (``torchrun`` numbers them)."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this is the only process or the first of several, by the numbers that their launcher gave them."""
+    if "RANK" in os.environ:  # torchrun
+        return os.environ["RANK"] == "0"
+    # SLURM; or --devices, which numbers the machines and the processes of each.
+    return all(os.environ.get(name, "0") == "0" for name in ("SLURM_PROCID", "NODE_RANK", "LOCAL_RANK"))
 
 
 def make_reporter(console: Console) -> Reporter:

@@ -63,7 +63,7 @@ class Data:
     eval_zoom: float = 1.0
     """At evaluation the short side is made this much larger than image_size and the centre is kept."""
     augmentation: Literal["pad_crop", "random_resized_crop", "none"] = "pad_crop"
-    """pad_crop on the device; random_resized_crop and jitter per image in the loader's workers."""
+    """pad_crop on the device; random_resized_crop and jitter in the loader's workers, or on the device with a pack."""
     padding: int = 4
     """Pixels of black border before the crop of pad_crop."""
     flip: float = 0.5
@@ -78,6 +78,10 @@ class Data:
     """resident: decode once and keep all images on the device; host: decode in workers, batch by batch."""
     workers: Annotated[int, _flag("--workers")] = unhashed(2)
     """Processes (host) or threads (resident) that decode images; results do not depend on it."""
+    pack: Annotated[str | None, _flag("--pack")] = unhashed(None)
+    """A folder made by `tailwise data pack`; images are read from it instead of being decoded."""
+    pixels: str | None = None
+    """Mode and size of packed images that differ from decoded ones (short-256); filled in when a run starts."""
     fingerprint: str | None = None
     """Checksum of the images and labels used; filled in when a run starts."""
 
@@ -228,10 +232,20 @@ class Run:
     """How a run happens on this machine; nothing here changes a result beyond rounding."""
 
     device: Annotated[Literal["auto", "cpu", "cuda"], _flag("--device")] = "auto"
+    devices: Annotated[int | None, _flag("--devices")] = None
+    """Processes on each machine, one for each GPU; none: those that torchrun or SLURM started, else one."""
+    nodes: Annotated[int, _flag("--nodes")] = 1
+    """Machines, when neither torchrun nor SLURM starts the processes."""
+    strategy: Annotated[Literal["auto", "ddp", "ddp_find_unused_parameters_true"], _flag("--strategy")] = "auto"
+    """How processes exchange gradients; the weights are never sharded, because a checkpoint holds the whole model."""
     folder: str | None = None
     """Where `train` writes the run; --out wins over it."""
     threads: Annotated[int | None, _flag("--threads")] = None
     """Threads on a CPU; none: one for images up to 16 pixels, else PyTorch's own number."""
+    executor: Annotated[Literal["auto", "eager", "compiled", "captured"], _flag("--executor")] = "auto"
+    """captured: the whole step as one CUDA graph; compiled: compiled step by step; auto: captured where it can be."""
+    at_once: Annotated[int | None, _flag("--at-once")] = None
+    """Most runs of `compare` or `--seeds` that train side by side; none: by the GPU's memory, one on a CPU."""
     log_every: int = 50
     """Steps between looks at the loss."""
     checkpoint_seconds: float = 30.0
@@ -241,6 +255,11 @@ class Run:
 
     def __post_init__(self) -> None:
         at_least("log_every", self.log_every, 1)
+        at_least("nodes", self.nodes, 1)
+        if self.devices is not None:
+            at_least("devices", self.devices, 1)
+        if self.at_once is not None:
+            at_least("at_once", self.at_once, 1)
         if self.threads is not None:
             at_least("threads", self.threads, 1)
         at_least("checkpoint_seconds", self.checkpoint_seconds, 0)
@@ -262,8 +281,8 @@ class Recipe:
     evaluate: Evaluate = Evaluate()
     ema: float | None = None
     """Decay of an exponential moving average of the weights, which is then what is evaluated and saved."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the network in bfloat16 autocast; losses stay in fp32."""
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
+    """bf16 and fp16 (with a scaled loss, GPUs only) are autocast; losses stay in fp32. fp64 is float64 throughout."""
     seed: int = unhashed(0)
     """Initial weights, sampling and augmentation."""
     run: Run = unhashed(Run())

@@ -1,15 +1,21 @@
-"""Executors: run one batch through task, backward and optimiser, keeping the numbers on the device."""
+"""Steps one after the other: run batches through task, backward and optimiser, keeping the numbers on the device."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tailwise.core.errors import RunError
 from tailwise.core.types import Batch
+from tailwise.engine.compile_cache import keep_compiled
+from tailwise.engine.optim import set_learning_rate
 from tailwise.engine.runtime import Runtime
+
+if TYPE_CHECKING:
+    from tailwise.engine.training import EpochWork, Training
 
 
 class EpochMeter:
@@ -34,10 +40,26 @@ class EpochMeter:
             self.parts[name] = self.parts.get(name, torch.zeros_like(value)) + value
         self.done += 1
 
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint in mid-epoch."""
-        parts = {name: value.cpu() for name, value in self.parts.items()}
-        return {"losses": self.losses.cpu(), "hits": self.hits.cpu(), "parts": parts, "done": self.done}
+    def copy(self) -> EpochMeter:
+        """The same numbers in tensors of its own."""
+        other = EpochMeter(len(self.losses), self.losses.device)
+        other.losses, other.hits, other.done = self.losses.clone(), self.hits.clone(), self.done
+        other.parts = {name: value.clone() for name, value in self.parts.items()}
+        return other
+
+    def show(self, other: EpochMeter) -> None:
+        """Takes the tensors of another meter for its own."""
+        self.losses, self.hits, self.parts, self.done = other.losses, other.hits, other.parts, other.done
+
+    def state(self, add_up: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """For a checkpoint in mid-epoch; ``add_up`` sums over processes."""
+        parts = {name: add_up(value).cpu() for name, value in self.parts.items()}
+        return {
+            "losses": add_up(self.losses).cpu(),
+            "hits": add_up(self.hits).cpu(),
+            "parts": parts,
+            "done": self.done,
+        }
 
     def restore(self, state: dict[str, Any], *, is_main: bool) -> None:
         """Goes on from :meth:`state`; sums over processes stay right because only the main one takes the numbers."""
@@ -52,22 +74,75 @@ class NotFiniteLoss(RunError):
     """The loss became infinite or not a number."""
 
 
+class Executor(Protocol):
+    """How the steps of an epoch are run, for one training or for several in lockstep."""
+
+    @property
+    def kind(self) -> str:
+        """eager, compiled, stacked or captured: what a result records."""
+        ...
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether the host runs ahead of the device, so that looking at numbers inside an epoch would stop it."""
+        ...
+
+    def prepare(self, work: Sequence[EpochWork]) -> None:
+        """Everything that must happen before the first step: buffers, compilation, capture."""
+        ...
+
+    def steps(self, work: Sequence[EpochWork]) -> Iterator[int]:
+        """Runs the steps that are not done yet; yields the number of steps done after each."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what was taken, before a stage changes or the run ends."""
+        ...
+
+
 class EagerExecutor:
-    """One ordinary step after the other.
+    """One ordinary step after the other, for each training in turn.
 
     Args:
-        runtime: Backward and sums over processes.
-        task: The wrapped task.
-        optimizer: The wrapped optimiser.
+        runtime: Wrapping, backward and sums over processes.
+        trainings: Entered into their stages.
+        compiled: Whether forward and backward are compiled (``torch.compile``, default mode).
     """
 
-    def __init__(self, runtime: Runtime, task: Any, optimizer: Any) -> None:
-        self.runtime, self.task, self.optimizer = runtime, task, optimizer
+    runs_ahead = False
 
-    def run(self, batch: Batch, meter: EpochMeter) -> None:
-        """Forward, backward, optimiser."""
+    def __init__(self, runtime: Runtime, trainings: Sequence[Training], *, compiled: bool = False) -> None:
+        self.runtime, self.trainings = runtime, trainings
+        self.kind = "compiled" if compiled else "eager"
+        if compiled:
+            keep_compiled()
+        self.wrapped: list[tuple[Any, Any]] = []
+        for training in trainings:
+            if training.optimizer is None:
+                raise RuntimeError("a training must have entered its stage")
+            task = cast(nn.Module, torch.compile(training.task)) if compiled else training.task
+            self.wrapped.append(runtime.setup(task, training.optimizer))
+
+    def prepare(self, work: Sequence[EpochWork]) -> None:
+        """Nothing: an eager step needs no preparation, and a compiled one is compiled when it first runs."""
+
+    def steps(self, work: Sequence[EpochWork]) -> Iterator[int]:
+        """Runs the steps that are not done yet; yields the number of steps done after each."""
+        first = work[0]
+        sources = [
+            training.source.batches(item.plan, item.meter.done)
+            for training, item in zip(self.trainings, work, strict=True)
+        ]
+        for batches in zip(*sources, strict=True):
+            for number, batch in enumerate(batches):
+                self._run(number, batch, work[number])
+            yield first.meter.done
+
+    def _run(self, number: int, batch: Batch, work: EpochWork) -> None:
+        task, optimizer = self.wrapped[number]
+        set_learning_rate(optimizer, work.rates[work.meter.done])
         try:
-            output = self.task(batch)
+            output = task(batch)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -75,10 +150,16 @@ class EagerExecutor:
                 "BatchNorm needs more than one value per channel: give more images a step "
                 "(--stages.0.streams.main.batch) or larger ones (--image-size)"
             ) from error
-        self.optimizer.zero_grad(set_to_none=False)
+        optimizer.zero_grad(set_to_none=False)
         self.runtime.backward(output["loss"])
-        self.optimizer.step()
-        meter.add(output)
+        optimizer.step()
+        training = self.trainings[number]
+        if training.ema is not None:
+            training.ema.update(training.network)
+        work.meter.add(output)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 def check_finite(meter: EpochMeter, runtime: Runtime, global_step: int) -> list[float]:

@@ -6,7 +6,7 @@ Legend: B batch (all streams together), C classes, D feature width, h w map size
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,20 @@ from tailwise.engine.recipe import Recipe, Stage
 from tailwise.heads.base import HeadModule
 from tailwise.models.backbone import build_backbone
 from tailwise.models.network import Network
+
+
+class Inputs(NamedTuple):
+    """What goes into the backbone, and what its rows are to be compared with.
+
+    Attributes:
+        image: Float ``[B,3,H,W]``, all streams one after the other.
+        targets: By stream.
+        rows: First and last row (exclusive) by stream.
+    """
+
+    image: Tensor
+    targets: dict[str, Target]
+    rows: dict[str, tuple[int, int]]
 
 
 class Task(nn.Module):
@@ -80,20 +94,19 @@ class Task(nn.Module):
         self.objectives = nn.ModuleList([objective.bind(self.stats) for objective in stage.objective])
 
     def forward(self, batch: Batch) -> dict[str, Any]:
-        """One step on this process's share of the global batch.
+        """One step on this process's share of the global batch; see :meth:`outcome` for what comes back."""
+        inputs = self.inputs(batch)
+        return self.outcome(self.network.maps(inputs.image), inputs, batch)
 
-        Returns:
-            ``loss`` to call backward on (scaled so that averaging gradients over processes gives the gradient of the
-            global objective), ``total`` the value of the global objective's share of this process (sums to the global
-            value over processes), ``parts`` the same by name, ``hits`` and ``seen`` of the first stream.
-        """
+    def inputs(self, batch: Batch) -> Inputs:
+        """Everything before the backbone: pixels, mix and views of all streams, one after the other."""
         images: list[Tensor] = []
         targets: dict[str, Target] = {}
         rows: dict[str, tuple[int, int]] = {}
         first = 0
         for name in self.stream_names:
             stream = batch[name]
-            image: Tensor = self.network.pixel(stream["image"], stream["crop"], stream["flip"])
+            image = self.network.pixel.augment(stream)
             targets[name] = stream["label"]
             if self.mix is not None and name == self.stream_names[0]:
                 image, targets[name] = self.mix(image, stream["label"], batch["mix"])
@@ -105,15 +118,34 @@ class Task(nn.Module):
             images.append(image)
             rows[view.stream] = (first, first + image.shape[0])
             first += image.shape[0]
-        x = images[0] if len(images) == 1 else torch.cat(images)
-        maps = self.network.maps(x)
-        if self.feature_aug is not None:
-            maps, targets = self.feature_aug(maps, targets, self.network.head.classifier_weight, batch["feature_aug"])
-        outputs: dict[str, Tensor] = self.network.head(maps)
+        return Inputs(images[0] if len(images) == 1 else torch.cat(images), targets, rows)
+
+    def outcome(
+        self, maps: Tensor, inputs: Inputs, batch: Batch, outputs: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Any]:
+        """Everything after the backbone.
+
+        Args:
+            maps: Feature maps ``[B,D,h,w]`` of the inputs.
+            inputs: What :meth:`inputs` returned.
+            batch: The batch.
+            outputs: Logits by name where the head has run already.
+
+        Returns:
+            ``loss`` to call backward on (scaled so that averaging gradients over processes gives the gradient of the
+            global objective), ``total`` the value of the global objective's share of this process (sums to the global
+            value over processes), ``parts`` the same by name, ``hits`` of the first stream.
+        """
+        targets = inputs.targets
+        if outputs is None:
+            if self.feature_aug is not None:
+                weight = self.network.head.classifier_weight
+                maps, targets = self.feature_aug(maps, targets, weight, batch["feature_aug"])
+            outputs = cast(dict[str, Tensor], self.network.head(maps))
         parts: dict[str, Part] = {}
         for objective in self.objectives:
-            parts.update(objective(outputs, targets, rows))
-        return {**self._total(parts), **self._hits(outputs, targets, rows)}
+            parts.update(objective(outputs, targets, inputs.rows))
+        return {**self._total(parts), **self._hits(outputs, targets, inputs.rows)}
 
     def _total(self, parts: Mapping[str, Part]) -> dict[str, Any]:
         denominators = torch.stack([part.denominator.detach().float() for part in parts.values()])
@@ -124,7 +156,9 @@ class Task(nn.Module):
         }
         total = torch.stack(list(shares.values())).sum()
         detached = {name: share.detach() for name, share in shares.items()}
-        return {"loss": total * self.world, "total": total.detach(), "parts": detached}
+        # Not times one: PyTorch 2.15's compiler drops that product, and with it the gradient, for the detached twin.
+        loss = total if self.world == 1 else total * self.world
+        return {"loss": loss, "total": total.detach(), "parts": detached}
 
     def _hits(
         self, outputs: Mapping[str, Tensor], targets: Mapping[str, Target], rows: Mapping[str, tuple[int, int]]

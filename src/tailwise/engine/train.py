@@ -1,37 +1,32 @@
-"""From a recipe to a finished run folder: prepare the data, claim the folder, train, write the result and the page."""
+"""From recipes to finished run folders: prepare the data, claim the folders, train, write results and pages."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import importlib.metadata
-import platform
-import signal
-import subprocess
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from tailwise.data.loader import HostSource
-from tailwise.data.resident import ResidentSource
+from tailwise.core.errors import RunError
 from tailwise.data.source import BatchSource
-from tailwise.data.transforms import ItemTransform
-from tailwise.engine.checkpoint import save_weights
-from tailwise.engine.loop import Training
+from tailwise.engine.buffers import Gathers
+from tailwise.engine.execute import check_executor, why_not_captured
+from tailwise.engine.loop import Loop
 from tailwise.engine.prepare import Prepared, prepare
 from tailwise.engine.progress import Reporter, Silent
 from tailwise.engine.recipe import Data, Recipe
+from tailwise.engine.result import draw, write_result
 from tailwise.engine.run_folder import RunFolder, default_folder
 from tailwise.engine.runtime import Runtime
+from tailwise.engine.signals import stop_signals
+from tailwise.engine.sources import make_source, make_split
+from tailwise.engine.step import NotFiniteLoss
 from tailwise.engine.threads import cpu_threads
-from tailwise.evaluation.evaluate import EvaluationSplit
-from tailwise.evaluation.matrix import matrix_to_plain
+from tailwise.engine.together import Job, group, most_that_fit, split_evenly
+from tailwise.engine.training import Training
 from tailwise.models.backbone import check_backbone
-from tailwise.report.ledger import Result
 
 
 class DataCache:
@@ -47,6 +42,21 @@ class DataCache:
         if self._prepared is None or self._key != key:
             self._key, self._prepared = key, prepare(data, runtime.device, reporter.line)
         return self._prepared
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one of several runs.
+
+    Attributes:
+        recipe: As it was asked for.
+        folder: Its run folder.
+        error: Why it did not finish, or None.
+    """
+
+    recipe: Recipe
+    folder: Path
+    error: NotFiniteLoss | None
 
 
 def train(
@@ -77,199 +87,174 @@ def train(
         TailwiseError: Anything in the data, the recipe or the folder that a person can mend, before training starts;
             a loss that is not finite, a full disk or an interruption while it goes on.
     """
-    reporter = reporter or Silent()
-    check_backbone(recipe.backbone.name)
-    runtime = Runtime(recipe.run.device, recipe.precision)
-    prepared = (cache or DataCache()).get(recipe.data, runtime, reporter)
-    recipe = dataclasses.replace(recipe, data=prepared.data)
-    folder = RunFolder(out or default_folder(recipe, base))
-    folder.check(recipe, resume=resume)
-    if folder.finished:
-        if runtime.is_main and not (folder.path / "report.html").exists():
-            _draw(folder)
-        reporter.line(f"{folder.path} holds the finished result of this recipe and seed; nothing to train")
-        return folder.path
-    with _stop_signals() as stop, cpu_threads(recipe):
-        training = Training(
-            recipe,
-            prepared,
-            _source(recipe, prepared, runtime),
-            _split(recipe, prepared, runtime),
-            runtime,
-            folder,
-            reporter,
-            stop.is_set,
-        )
+    (outcome,) = train_many([recipe], [out], base=base, resume=resume, reporter=reporter, cache=cache, command=command)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.folder
+
+
+def train_many(
+    recipes: Sequence[Recipe],
+    outs: Sequence[Path | None] | None = None,
+    *,
+    base: Path = Path("runs"),
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    cache: DataCache | None = None,
+    command: str = "",
+) -> list[Outcome]:
+    """Trains several recipes, side by side on one GPU where their epochs have equal shapes.
+
+    Args:
+        recipes: What to train; the same recipe with several seeds is several recipes.
+        outs: The run's folder for each; see :func:`train`.
+        base: Where default folders lie.
+        resume: Go on from the newest checkpoints.
+        reporter: What a person sees; nothing by default.
+        cache: Shared between calls on the same data.
+        command: Recorded in the results.
+
+    Returns:
+        In the order of ``recipes``. A run whose loss stops being finite does not end the others.
+
+    Raises:
+        TailwiseError: As :func:`train`, but for losses that are not finite.
+    """
+    reporter, cache = reporter or Silent(), cache or DataCache()
+    for recipe in recipes:
+        check_backbone(recipe.backbone.name)
+    outcomes: dict[int, Outcome] = {}
+    wishes: dict[tuple[Data, Runtime], list[int]] = {}
+    runtimes: dict[object, Runtime] = {}
+    for number, recipe in enumerate(recipes):
+        run = recipe.run
+        key = (run.device, recipe.precision, run.strategy, run.devices, run.nodes)
+        if key not in runtimes:
+            runtimes[key] = Runtime(
+                run.device, recipe.precision, strategy=run.strategy, devices=run.devices, nodes=run.nodes
+            )
+        wishes.setdefault((recipe.data, runtimes[key]), []).append(number)
+    with stop_signals() as stop:
+        for (data, runtime), numbers in wishes.items():
+            with runtime.guarded():
+                prepared = cache.get(data, runtime, reporter)
+                jobs: list[Job] = []
+                for number in numbers:
+                    recipe = dataclasses.replace(recipes[number], data=prepared.data)
+                    out = None if outs is None else outs[number]
+                    job = Job(number, recipe, prepared, RunFolder(out or default_folder(recipe, base)))
+                    job.folder.check(recipe, resume=resume)
+                    outcomes[number] = Outcome(recipe, job.folder.path, None)
+                    if job.folder.finished:
+                        _already(job, runtime, reporter)
+                    else:
+                        jobs.append(job)
+                crew = _Crew(runtime, prepared, reporter, stop.is_set, command)
+                for jobs_in_step in group(jobs):
+                    for number, error in crew.train(jobs_in_step, resume=resume).items():
+                        outcomes[number] = dataclasses.replace(outcomes[number], error=error)
+    return [outcomes[number] for number in range(len(recipes))]
+
+
+def _already(job: Job, runtime: Runtime, reporter: Reporter) -> None:
+    if runtime.is_main and not (job.folder.path / "report.html").exists():
+        draw(job.folder)
+    reporter.line(f"{job.folder.path} holds the finished result of this recipe and seed; nothing to train")
+
+
+@dataclass(frozen=True, eq=False)
+class _Crew:
+    """Trains jobs on one data set with one runtime."""
+
+    runtime: Runtime
+    prepared: Prepared
+    reporter: Reporter
+    stop: Callable[[], bool]
+    command: str
+
+    def train(self, jobs: Sequence[Job], *, resume: bool) -> dict[int, NotFiniteLoss]:
+        """Jobs of one shape, as many at a time as fit; the errors of those that did not finish, by their number."""
+        first = jobs[0].recipe
+        failed: dict[int, NotFiniteLoss] = {}
+        with cpu_threads(first):
+            source = make_source(first, self.prepared, self.runtime)
+            split = make_split(first, self.prepared, self.runtime)
+            check_executor(first, source, self.runtime)
+
+            def begin(job: Job) -> Training:
+                return Training(job.recipe, self.prepared, source, split, self.runtime, job.folder)
+
+            waiting = split_evenly(jobs, 1 if len(jobs) == 1 else self._most(begin(jobs[0]), source))
+            while waiting:
+                part = waiting.pop(0)
+                try:
+                    failed |= self._side_by_side(part, [begin(job) for job in part], resume=resume)
+                except torch.cuda.OutOfMemoryError as error:
+                    half = len(part) // 2
+                    if not half:
+                        raise RunError(f"the GPU's memory is not enough: {str(error).splitlines()[0]}") from error
+                    self.reporter.line(f"{len(part)} runs at once do not fit on the GPU; going on with fewer")
+                    torch.cuda.empty_cache()
+                    # What the larger group saved is gone on with.
+                    waiting[:0], resume = [part[:half], part[half:]], True
+        return failed
+
+    def _side_by_side(
+        self, jobs: Sequence[Job], trainings: list[Training], *, resume: bool
+    ) -> dict[int, NotFiniteLoss]:
+        """Trains jobs in lockstep; the errors of those that did not finish, by their number."""
         try:
-            if runtime.is_main:
-                folder.claim(recipe, resume=resume)
-                prepared.index.save(folder.path / "index.json")
-            runtime.barrier()
-            reporter.line(_about(prepared, runtime))
-            training.run(resume=resume)
-            if runtime.is_main:
-                _finish(training, folder, command)
-                reporter.line(_outcome(training))
-            runtime.barrier()
+            if self.runtime.is_main:
+                for job in jobs:
+                    job.folder.claim(job.recipe, resume=resume)
+                    self.prepared.index.save(job.folder.path / "index.json")
+            self.runtime.barrier()
+            self.reporter.line(self._about(len(jobs)))
+            for training in trainings:
+                training.begin(resume=resume)
+            try:
+                failed = Loop(trainings, self.runtime, self.reporter, self.stop).run()
+            except NotFiniteLoss as error:
+                failed = {0: error}
+            for number, training in enumerate(trainings):
+                if number not in failed:
+                    self._finish(training)
+            self.runtime.barrier()
         finally:
-            folder.release()
-    return folder.path
+            for job in jobs:
+                job.folder.release()
+        return {jobs[number].number: error for number, error in failed.items()}
 
-
-def _about(prepared: Prepared, runtime: Runtime) -> str:
-    stats = prepared.index.stats
-    return (
-        f"{prepared.splits.train.source}: {stats.num_images:,} training images in {stats.num_classes} classes of "
-        f"{stats.counts.max():,} to {stats.counts.min():,}, {len(prepared.eval_positions):,} for evaluation; "
-        f"{'resident' if prepared.resident else 'host path'} on {runtime.device_name}"
-    )
-
-
-def _outcome(training: Training) -> str:
-    record = (training.measures.last or {}).get("record", {})
-    return (
-        f"{training.recipe.name} · seed {training.recipe.seed}: top-1 {record.get('top1', 0.0):.1f} % after epoch "
-        f"{record.get('epoch')}, {training.seconds:.0f} s"
-    )
-
-
-def _source(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> BatchSource:
-    index, data = prepared.index, recipe.data
-    if prepared.train_images is not None:
-        return ResidentSource(prepared.train_images, index.labels, runtime.device)
-    cropped = data.augmentation == "random_resized_crop"
-    return HostSource(
-        prepared.splits.train,
-        index.positions,
-        index.labels,
-        size=data.image_size,
-        transform=ItemTransform(data.image_size, data.color_jitter) if cropped else None,
-        workers=data.workers,
-        device=runtime.device,
-    )
-
-
-def _split(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> EvaluationSplit:
-    return EvaluationSplit(
-        prepared.splits.test,
-        prepared.eval_positions,
-        prepared.eval_images,
-        size=recipe.data.image_size,
-        batch=recipe.evaluate.batch,
-        workers=recipe.data.workers,
-        device=runtime.device,
-        rank=runtime.rank,
-        world=runtime.world,
-        zoom=recipe.data.eval_zoom,
-    )
-
-
-def _finish(training: Training, folder: RunFolder, command: str) -> None:
-    recipe, prepared = training.recipe, training.prepared
-    last, best = training.measures.last, training.measures.best
-    if last is None or best is None:
-        raise RuntimeError("a run ended without an evaluation")
-    note = {"recipe": recipe.name, "recipe_hash": recipe.hash, "seed": str(recipe.seed)}
-    save_weights(folder.path / "model.safetensors", training.evaluated.state_dict(), note)
-    stats = prepared.index.stats
-    result: dict[str, Any] = {
-        "format": 1,
-        "recipe": recipe.name,
-        "recipe_hash": recipe.hash,
-        "variant": recipe.variant,
-        "seed": recipe.seed,
-        "finished": True,
-        "seconds": round(training.seconds, 3),
-        "device": training.runtime.device_name,
-        "precision": recipe.precision,
-        "world_size": training.runtime.world,
-        "data": {
-            "name": recipe.data.name,
-            "location": recipe.data.location,
-            "fingerprint": recipe.data.fingerprint,
-            "num_classes": stats.num_classes,
-            "train_images": stats.num_images,
-            "test_images": len(prepared.eval_positions),
-            "imbalance_factor": stats.imbalance_factor,
-            "path": "resident" if prepared.resident else "host",
-            "unreadable": list(prepared.unreadable),
-        },
-        "class_names": list(prepared.index.class_names),
-        "class_counts": stats.counts.tolist(),
-        "parameters": sum(item.numel() for item in training.network.parameters()),
-        "epochs": last["record"]["epoch"],
-        "steps": training.step,
-        "units": "accuracies, errors of calibration and f1 in percent; nll in nats; seconds of training and evaluation",
-        "select": recipe.evaluate.select,
-        "last": last["record"],
-        "best_on_test": best["record"],
-        "confusion": matrix_to_plain(last["confusion"]),
-        "confusion_best": matrix_to_plain(best["confusion"]),
-        "reliability": last["reliability"],
-        "environment": environment(),
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "command": command,
-        "notes": [recipe.notes] if recipe.notes else [],
-    }
-    folder.write_json("result.json", result)
-    _draw(folder)
-
-
-def _draw(folder: RunFolder) -> None:
-    # Drawing needs matplotlib, which a command that does not draw should not wait for.
-    from tailwise.report.page import write_page
-
-    result = Result.from_folder(folder.path)
-    write_page({result.recipe: [result]}, folder.path / "report.html")
-
-
-def environment() -> dict[str, str | None]:
-    """Versions and machine, for a result's record."""
-    return {
-        "tailwise": importlib.metadata.version("tailwise"),
-        "git": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "host": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this package runs from, or None for an installed one."""
-    here = Path(__file__).resolve().parents[3]
-    if not (here / ".git").exists():
-        return None
-    try:
-        run = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
+    def _finish(self, training: Training) -> None:
+        if self.runtime.is_main:
+            write_result(training, self.command)
+        record = (training.measures.last or {}).get("record", {})
+        self.reporter.line(
+            f"{training.recipe.name} · seed {training.recipe.seed}: top-1 {record.get('top1', 0.0):.1f} % after epoch "
+            f"{record.get('epoch')}, {training.seconds:.0f} s and {training.startup_seconds:.0f} s to start"
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return run.stdout.strip() or None
 
+    def _about(self, runs: int) -> str:
+        stats, prepared = self.prepared.index.stats, self.prepared
+        together = f"; {runs} runs at once" if runs > 1 else ""
+        return (
+            f"{prepared.splits.train.source}: {stats.num_images:,} training images in {stats.num_classes} classes of "
+            f"{stats.counts.max():,} to {stats.counts.min():,}, {len(prepared.eval_positions):,} for evaluation; "
+            f"{'resident' if prepared.resident else 'host path'} on {self.runtime.device_name}{together}"
+        )
 
-@contextmanager
-def _stop_signals() -> Generator[threading.Event]:
-    """Ctrl-C and the termination signal set an event that the loop asks after; a second Ctrl-C ends at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: Any) -> None:
-        del frame
-        stop.set()
-        signal.signal(number, previous[signal.Signals(number)] or signal.SIG_DFL)
-
-    for number in previous:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+    def _most(self, training: Training, source: BatchSource) -> int:
+        """How many runs of this kind to train at once."""
+        recipe, run = training.recipe, training.recipe.run
+        if self.runtime.world > 1 or not isinstance(source, Gathers):
+            if run.at_once is not None and run.at_once > 1:
+                self.reporter.line(
+                    "runs are trained one after the other: side by side needs one process and images "
+                    "that are resident on its device"
+                )
+            return 1
+        if run.at_once is not None:
+            return run.at_once
+        if run.executor in ("eager", "compiled") or why_not_captured(recipe, source, self.runtime) is not None:
+            return 1
+        return most_that_fit(training.network, recipe, torch.cuda.mem_get_info(self.runtime.device)[0])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from tailwise.core.registry import Slot
@@ -46,6 +47,23 @@ class HeadModule(nn.Module, ABC):
         """
         return outputs["main"]
 
+    @classmethod
+    def forward_stacked(cls, heads: Sequence[HeadModule], maps: Tensor) -> dict[str, Tensor]:
+        """Several heads at once, each on the features of its own network; gradients reach every head's parameters.
+
+        Here each head computes its slice, which is right for any heads. A class whose forward pass is a matrix product
+        overrides this with one batched product, for heads of exactly this class.
+
+        Args:
+            heads: ``K`` heads with the same names and widths.
+            maps: Feature maps ``[B, K, D, h, w]`` or pooled features ``[B, K, D]``.
+
+        Returns:
+            What :meth:`forward` gives for each head, along dimension 1: ``[B, K, C]`` by name.
+        """
+        outputs = [head(maps[:, number]) for number, head in enumerate(heads)]
+        return {name: torch.stack([output[name] for output in outputs], dim=1) for name in outputs[0]}
+
     @staticmethod
     def pool(maps: Tensor) -> Tensor:
         """Global average pooling ``[B, D, h, w]`` -> ``[B, D]``; pooled features pass unchanged.
@@ -58,6 +76,21 @@ class HeadModule(nn.Module, ABC):
         if maps.ndim != 4:
             raise ValueError(f"expected maps [B, D, h, w] or pooled features [B, D], got shape {list(maps.shape)}")
         return maps.mean(dim=(2, 3))
+
+    @staticmethod
+    def pool_stacked(maps: Tensor) -> Tensor:
+        """Global average pooling ``[B, K, D, h, w]`` -> ``[B, K, D]``; pooled features pass unchanged.
+
+        Raises:
+            ValueError: Neither three nor five dimensions.
+        """
+        if maps.ndim == 3:
+            return maps
+        if maps.ndim != 5:
+            raise ValueError(
+                f"expected maps [B, K, D, h, w] or pooled features [B, K, D], got shape {list(maps.shape)}"
+            )
+        return maps.mean(dim=(3, 4))
 
 
 class Head(Slot, ABC):

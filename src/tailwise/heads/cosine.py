@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,17 @@ class CosineModule(HeadModule):
     def forward(self, maps: Tensor) -> dict[str, Tensor]:
         """``{"main": [B, C]}`` with values in ``[-scale, scale]`` from ``[B, D, h, w]`` or ``[B, D]``."""
         return {"main": self.scale * F.linear(F.normalize(self.pool(maps)), self.classifier_weight)}
+
+    @classmethod
+    def forward_stacked(cls, heads: Sequence[HeadModule], maps: Tensor) -> dict[str, Tensor]:
+        """``{"main": [B, K, C]}`` from ``[B, K, D, h, w]`` or ``[B, K, D]`` by one batched matrix product."""
+        modules = [head for head in heads if type(head) is CosineModule]
+        if len(modules) < len(heads) or any(module.scale != modules[0].scale for module in modules):
+            return super().forward_stacked(heads, maps)
+        weights: list[Tensor] = [module.weight for module in modules]
+        features = F.normalize(cls.pool_stacked(maps), dim=-1).transpose(0, 1)
+        weight = F.normalize(torch.stack(weights), dim=-1).transpose(1, 2)
+        return {"main": modules[0].scale * torch.bmm(features, weight).transpose(0, 1)}
 
     @property
     def classifier_weight(self) -> Tensor:

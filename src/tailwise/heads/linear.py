@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
+import torch
 from torch import Tensor, nn
 
 from tailwise.core.registry import register
@@ -26,6 +30,22 @@ class LinearModule(HeadModule):
     def forward(self, maps: Tensor) -> dict[str, Tensor]:
         """``{"main": [B, C]}`` from ``[B, D, h, w]`` or ``[B, D]``."""
         return {"main": self.fc(self.pool(maps))}
+
+    @classmethod
+    def forward_stacked(cls, heads: Sequence[HeadModule], maps: Tensor) -> dict[str, Tensor]:
+        """``{"main": [B, K, C]}`` from ``[B, K, D, h, w]`` or ``[B, K, D]`` by one batched matrix product."""
+        layers = [head.fc for head in heads if type(head) is LinearModule]
+        biases: list[Tensor] = [layer.bias for layer in layers if cast("Tensor | None", layer.bias) is not None]
+        if len(layers) < len(heads) or len(biases) not in (0, len(heads)):
+            return super().forward_stacked(heads, maps)
+        features = cls.pool_stacked(maps).transpose(0, 1)
+        weights: list[Tensor] = [layer.weight for layer in layers]
+        weight = torch.stack(weights).transpose(1, 2)
+        if biases:
+            logits = torch.baddbmm(torch.stack(biases).unsqueeze(1), features, weight)
+        else:
+            logits = torch.bmm(features, weight)
+        return {"main": logits.transpose(0, 1)}
 
     @property
     def classifier_weight(self) -> Tensor:

@@ -13,10 +13,11 @@ from tailwise.losses.base import Loss
 @register("balanced_softmax", paper="ren2020balanced")
 @frozen
 class BalancedSoftmax(Loss):
-    r"""Cross-entropy on prior-shifted logits, :math:`-\log \frac{n_y e^{z_y}}{\sum_c n_c e^{z_c}}` (Eq. 4).
+    r"""Cross-entropy on logits shifted by the log class counts.
 
-    The logits are shifted by :math:`\log n_c` in training and used as they are at test time. Shifting by the
-    logarithm of the prior :math:`n_c / N` is the same loss, because a softmax ignores a common constant.
+    The loss is :math:`-\log \frac{n_y e^{z_y}}{\sum_c n_c e^{z_c}}` (Eq. 4). The logits are shifted by :math:`\log n_c`
+    in training and used as they are at test time. Shifting by the logarithm of the prior :math:`n_c / N` is the same
+    loss, because a softmax ignores a common constant.
     """
 
     def class_terms(self, counts: Tensor) -> dict[str, Tensor]:

@@ -30,6 +30,8 @@ class Loss(Slot, ABC):
     shift_invariant: ClassVar[bool] = True
     #: The loss (its registry name) that this one equals, with default hyper-parameters, when all counts are equal.
     reduces_to: ClassVar[str | None] = "cross_entropy"
+    #: :meth:`per_sample` also takes ``features``, the pooled features ``[B, D]`` that entered the classifier.
+    needs_features: ClassVar[bool] = False
 
     def class_terms(self, counts: Tensor) -> dict[str, Tensor]:
         """Everything the formula needs that depends on the class counts only; computed once.
@@ -50,7 +52,8 @@ class Loss(Slot, ABC):
             logits: Shape ``[B, C]``, float32 or float64.
             target: Labels, shape ``[B]``, int64.
             args: None; it only lets subclasses name their terms.
-            terms: What :meth:`class_terms` returned, in the logits' precision.
+            terms: What :meth:`class_terms` returned, in the logits' precision, and ``features`` in the same precision
+                if the loss needs them.
 
         Returns:
             Shape ``[B]``.
@@ -114,20 +117,27 @@ class BoundLoss(nn.Module):
         for name, term in self._exact.items():
             self.register_buffer(f"term_{name}", term.float(), persistent=False)
 
-    def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
+    def per_sample(self, logits: Tensor, target: Tensor, features: Tensor | None = None) -> Tensor:
         """The loss of every sample, shape ``[B]``, in float32, or float64 for float64 logits.
 
         Args:
             logits: Shape ``[B, C]``, any floating-point type; half precision is raised to float32 first.
             target: Labels, shape ``[B]``, any integer type.
+            features: The pooled features that entered the classifier, shape ``[B, D]``, any floating-point type; only
+                a loss that needs them reads them.
 
         Raises:
-            ValueError: Shapes or types other than these.
+            ValueError: Shapes or types other than these, or the loss needs features and there are none.
         """
         logits, target = self._checked(logits, target)
-        return self.loss.per_sample(logits, target, **self._terms(logits))
+        if not self.loss.needs_features:
+            return self.loss.per_sample(logits, target, **self._terms(logits))
+        features = self._checked_features(features, logits)
+        return self.loss.per_sample(logits, target, features=features, **self._terms(logits))
 
-    def parts(self, logits: Tensor, target: Tensor, share: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def parts(
+        self, logits: Tensor, target: Tensor, share: Tensor | None = None, features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Numerator and denominator of the reduced loss, two scalars; processes add both up before they divide.
 
         Args:
@@ -135,13 +145,14 @@ class BoundLoss(nn.Module):
             target: Labels, shape ``[B]``, any integer type.
             share: How much each sample counts in both, shape ``[B]``; ``None`` stands for ones. A mixed target is the
                 sum of the parts of its two labels with shares ``lam`` and ``1 - lam``.
+            features: As for :meth:`per_sample`.
 
         Raises:
             ValueError: As :meth:`per_sample`, or the reduction is ``"none"``, which has no single value.
         """
         if self.reduction == "none":
             raise ValueError("reduction 'none' has no numerator and denominator; bind with mean, weighted_mean or sum")
-        losses = self.per_sample(logits, target)
+        losses = self.per_sample(logits, target, features)
         if share is not None:
             if share.shape != losses.shape:
                 raise ValueError(f"share must have shape {list(losses.shape)}, got {list(share.shape)}")
@@ -156,19 +167,20 @@ class BoundLoss(nn.Module):
             weight = share if weight is None else share * weight
         return losses.sum(), losses.new_full((), losses.shape[0]) if weight is None else weight.sum()
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, features: Tensor | None = None) -> Tensor:
         """The reduced loss: a scalar, or shape ``[B]`` with reduction ``"none"``.
 
         Args:
             logits: Shape ``[B, C]``, any floating-point type.
             target: Labels, shape ``[B]``, any integer type.
+            features: As for :meth:`per_sample`.
 
         Raises:
-            ValueError: Shapes or types other than these.
+            ValueError: As :meth:`per_sample`.
         """
         if self.reduction == "none":
-            return self.per_sample(logits, target)
-        numerator, denominator = self.parts(logits, target)
+            return self.per_sample(logits, target, features)
+        numerator, denominator = self.parts(logits, target, features=features)
         return numerator / denominator
 
     def extra_repr(self) -> str:
@@ -197,6 +209,16 @@ class BoundLoss(nn.Module):
         if logits.dtype != torch.float64:
             logits = logits.float()
         return logits, target.long()
+
+    def _checked_features(self, features: Tensor | None, logits: Tensor) -> Tensor:
+        if features is None:
+            raise ValueError(f"{self.loss.name} needs the pooled features [B, D]: call it with features=...")
+        if features.ndim != 2 or features.shape[0] != logits.shape[0] or not features.is_floating_point():
+            raise ValueError(
+                f"features must be floating point of shape [{logits.shape[0]}, D], "
+                f"got {features.dtype} {list(features.shape)}"
+            )
+        return features.to(logits.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # Every move or cast of a module ends here. Class terms follow the device, never a cast to half precision.

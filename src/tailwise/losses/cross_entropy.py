@@ -15,9 +15,10 @@ from tailwise.losses.base import Loss
 @register("cross_entropy", paper="szegedy2016rethinking")
 @frozen
 class CrossEntropy(Loss):
-    r"""Softmax cross-entropy :math:`-\sum_c t_c \log p_c`, which takes no account of the class counts.
+    r"""Softmax cross-entropy, which takes no account of the class counts.
 
-    The target distribution is :math:`t_c = (1 - \epsilon) [c = y] + \epsilon / C`.
+    The loss is :math:`-\sum_c t_c \log p_c`. The target distribution is :math:`t_c = (1 - \epsilon) [c = y] + \epsilon
+    / C`.
 
     Args:
         smoothing: :math:`\epsilon`, in [0, 1); 0 is the ordinary cross-entropy.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import typing
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -17,6 +18,11 @@ class Backbone(nn.Module, ABC):
 
     #: Feature width ``D`` of the maps.
     num_features: int
+
+    #: Whether the forward pass treats channels only through the layers that :mod:`tailwise.models.stacked` widens, so
+    #: that several networks can be computed as one. A layer with a forward pass of its own that depends on which
+    #: channel is which has an attribute ``stack``, the number of networks.
+    stackable: ClassVar[bool] = False
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
@@ -21,6 +23,8 @@ class ResNet10(Backbone):
     Raises:
         ValueError: The width leaves no channel.
     """
+
+    stackable: ClassVar[bool] = True
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()

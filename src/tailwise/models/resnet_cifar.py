@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -9,19 +11,27 @@ from tailwise.core.registry import register
 from tailwise.models.backbone import Backbone
 
 
-def shortcut_a(x: Tensor, channels: int, stride: int) -> Tensor:
+def shortcut_a(x: Tensor, channels: int, stride: int, stack: int = 1) -> Tensor:
     """Every ``stride``-th pixel in both directions, and zero channels added equally before and after the old ones.
 
     Args:
         x: Shape ``[B, D, H, W]``.
         channels: Channels of the result, at least ``D``.
         stride: 1 or more.
+        stack: Number of networks whose channels lie one after the other in ``x``; the zeros go around each one's.
+            Divides ``D`` and ``channels``.
 
     Returns:
         Shape ``[B, channels, ceil(H / stride), ceil(W / stride)]``.
     """
-    extra = channels - x.shape[1]
-    return F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, extra // 2, extra - extra // 2))
+    extra = (channels - x.shape[1]) // stack
+    before, after = extra // 2, extra - extra // 2
+    x = x[:, :, ::stride, ::stride]
+    if stack == 1:
+        return F.pad(x, (0, 0, 0, 0, before, after))
+    # Channels as the last axis: padding a five-dimensional tensor otherwise forgets the channels-last layout.
+    per_network = x.movedim(1, -1).unflatten(-1, (stack, x.shape[1] // stack))
+    return F.pad(per_network, (before, after)).flatten(-2).movedim(-1, 1)
 
 
 class BasicBlock(nn.Module):
@@ -32,6 +42,9 @@ class BasicBlock(nn.Module):
         channels: Channels of the output.
         stride: Stride of the first convolution and of the shortcut.
     """
+
+    #: Number of networks whose channels lie one after the other.
+    stack: int = 1
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -46,7 +59,7 @@ class BasicBlock(nn.Module):
         """``[B, in_channels, H, W]`` -> ``[B, channels, H / stride, W / stride]``."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return F.relu(y + (shortcut_a(x, y.shape[1], self.stride) if self.changes_shape else x))
+        return F.relu(y + (shortcut_a(x, y.shape[1], self.stride, self.stack) if self.changes_shape else x))
 
 
 class ResNetCifar(Backbone):
@@ -62,6 +75,8 @@ class ResNetCifar(Backbone):
     Raises:
         ValueError: Another depth, or a width that leaves no channel.
     """
+
+    stackable: ClassVar[bool] = True
 
     def __init__(self, depth: int, width: float = 1.0) -> None:
         super().__init__()

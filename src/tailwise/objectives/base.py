@@ -15,13 +15,17 @@ from tailwise.core.types import Part, Target
 class BoundObjective(nn.Module):
     """An objective that knows the class counts; ``forward`` gives its named parts."""
 
+    #: Whether it also reads ``outputs["features"]``, the pooled features ``[B,D]`` that entered the head.
+    needs_features: bool = False
+
     def forward(
         self, outputs: Mapping[str, Tensor], targets: Mapping[str, Target], rows: Mapping[str, tuple[int, int]]
     ) -> dict[str, Part]:
         """The parts of the objective.
 
         Args:
-            outputs: Logits ``[B,C]`` by head, for the concatenation of all streams.
+            outputs: Logits ``[B,C]`` by head, for the concatenation of all streams; and the features if it
+                needs them.
             targets: By stream.
             rows: First and last-plus-one row of each stream in the concatenation.
         """

@@ -21,7 +21,8 @@ from tailwise.objectives.base import BoundObjective, Objective
 class Classification(Objective):
     """A classification loss on one head and one stream.
 
-    With mixed targets the per-sample loss is ``lam L(first) + (1 - lam) L(second)``, formed before the reduction.
+    With mixed targets the per-sample loss is ``lam L(first) + (1 - lam) L(second)``, formed before the reduction. The
+    pooled features, for a loss that needs them, stand beside the logits as ``"features"``.
     """
 
     loss: Loss = CrossEntropy()
@@ -58,16 +59,18 @@ class _BoundClassification(BoundObjective):
         super().__init__()
         self.spec = objective
         self.loss = objective.loss.bind(stats, objective.reduction)
+        self.needs_features = objective.loss.needs_features
 
     def forward(
         self, outputs: Mapping[str, Tensor], targets: Mapping[str, Target], rows: Mapping[str, tuple[int, int]]
     ) -> dict[str, Part]:
         start, end = rows[self.spec.stream]
         logits, target = outputs[self.spec.head][start:end], targets[self.spec.stream]
+        features = outputs["features"][start:end] if self.needs_features else None
         if isinstance(target, MixedTarget):
-            first_sum, first_count = self.loss.parts(logits, target.first, target.lam)
-            second_sum, second_count = self.loss.parts(logits, target.second, 1 - target.lam)
+            first_sum, first_count = self.loss.parts(logits, target.first, target.lam, features)
+            second_sum, second_count = self.loss.parts(logits, target.second, 1 - target.lam, features)
             numerator, denominator = first_sum + second_sum, first_count + second_count
         else:
-            numerator, denominator = self.loss.parts(logits, target)
+            numerator, denominator = self.loss.parts(logits, target, features=features)
         return {f"{self.spec.stream}/{self.spec.loss.name}": Part(numerator, denominator, self.spec.weight)}

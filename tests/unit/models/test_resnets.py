@@ -103,6 +103,31 @@ def test_shortcut_takes_every_second_pixel_and_pads_both_sides(
     np.testing.assert_array_equal(shortcut_a(torch.from_numpy(x), channels + extra, stride), expected)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    stack=st.integers(1, 4),
+    channels=st.integers(1, 4),
+    extra=st.integers(0, 5),
+    stride=st.integers(1, 3),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    channels_last=st.booleans(),
+)
+def test_shortcut_of_a_stack_is_that_of_each_network(
+    stack: int, channels: int, extra: int, stride: int, height: int, width: int, channels_last: bool
+) -> None:
+    x = torch.randn(2, stack * channels, height, width)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    alone = [shortcut_a(part, channels + extra, stride) for part in x.chunk(stack, dim=1)]
+    assert torch.equal(shortcut_a(x, stack * (channels + extra), stride, stack), torch.cat(alone, dim=1))
+
+
+def test_shortcut_of_a_stack_keeps_channels_last_memory() -> None:
+    x = torch.randn(2, 12, 6, 6).contiguous(memory_format=torch.channels_last)
+    assert shortcut_a(x, 24, 2, 3).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_doubling_the_channels_pads_a_quarter_of_the_new_width_on_each_side() -> None:
     y = shortcut_a(torch.ones(1, 16, 4, 4), 32, 2)
     assert y.shape == (1, 32, 2, 2)

@@ -1,0 +1,119 @@
+"""The end of a run: its final weights, its record with everything a table needs, and its page."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tailwise.engine.checkpoint import save_weights
+from tailwise.engine.run_folder import RunFolder
+from tailwise.engine.training import Training
+from tailwise.evaluation.matrix import matrix_to_plain
+from tailwise.report.ledger import Result
+
+
+def write_result(training: Training, command: str) -> None:
+    """Writes ``model.safetensors``, ``result.json`` and ``report.html`` into the run's folder.
+
+    Args:
+        training: Trained to its end.
+        command: What a person typed.
+    """
+    recipe, prepared, folder = training.recipe, training.prepared, training.folder
+    last, best = training.measures.last, training.measures.best
+    if last is None or best is None:
+        raise RuntimeError("a run ended without an evaluation")
+    note = {"recipe": recipe.name, "recipe_hash": recipe.hash, "seed": str(recipe.seed)}
+    save_weights(folder.path / "model.safetensors", training.evaluated.state_dict(), note)
+    stats = prepared.index.stats
+    result: dict[str, Any] = {
+        "format": 1,
+        "recipe": recipe.name,
+        "recipe_hash": recipe.hash,
+        "variant": recipe.variant,
+        "seed": recipe.seed,
+        "finished": True,
+        "seconds": round(training.seconds, 3),
+        "startup_seconds": round(training.startup_seconds, 3),
+        "executor": training.executor,
+        "at_once": training.at_once,
+        "device": training.runtime.device_name,
+        "precision": recipe.precision,
+        "world_size": training.runtime.world,
+        "data": {
+            "name": recipe.data.name,
+            "location": recipe.data.location,
+            "fingerprint": recipe.data.fingerprint,
+            "num_classes": stats.num_classes,
+            "train_images": stats.num_images,
+            "test_images": len(prepared.eval_positions),
+            "imbalance_factor": stats.imbalance_factor,
+            "path": "resident" if prepared.resident else "host",
+            "unreadable": list(prepared.unreadable),
+        },
+        "class_names": list(prepared.index.class_names),
+        "class_counts": stats.counts.tolist(),
+        "parameters": sum(item.numel() for item in training.network.parameters()),
+        "epochs": last["record"]["epoch"],
+        "steps": training.step,
+        "units": (
+            "accuracies, errors of calibration and f1 in percent; nll in nats; seconds of training and evaluation, "
+            "an even share of them when several runs were trained at once; startup_seconds before the first step"
+        ),
+        "select": recipe.evaluate.select,
+        "last": last["record"],
+        "best_on_test": best["record"],
+        "confusion": matrix_to_plain(last["confusion"]),
+        "confusion_best": matrix_to_plain(best["confusion"]),
+        "reliability": last["reliability"],
+        "environment": environment(),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": command,
+        "notes": [recipe.notes] if recipe.notes else [],
+    }
+    folder.write_json("result.json", result)
+    draw(folder)
+
+
+def draw(folder: RunFolder) -> None:
+    """The page of a finished run."""
+    # Drawing needs matplotlib, which a command that does not draw should not wait for.
+    from tailwise.report.page import write_page
+
+    result = Result.from_folder(folder.path)
+    write_page({result.recipe: [result]}, folder.path / "report.html")
+
+
+def environment() -> dict[str, str | None]:
+    """Versions and machine, for a result's record."""
+    return {
+        "tailwise": importlib.metadata.version("tailwise"),
+        "git": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "host": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this package runs from, or None for an installed one."""
+    here = Path(__file__).resolve().parents[3]
+    if not (here / ".git").exists():
+        return None
+    try:
+        run = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip() or None

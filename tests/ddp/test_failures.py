@@ -1,0 +1,87 @@
+"""When one of two processes fails, dies or hangs, the other ends soon and says why; leaving early is no failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("failures")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.ddp.failing_worker", str(folder)]
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text())
+
+
+def last_line(process: dict[str, Any]) -> str:
+    return (process["said"].strip().splitlines() or [""])[-1]
+
+
+def test_an_error_of_another_process_ends_this_one_with_its_message_and_status(found: dict[str, Any]) -> None:
+    zero, one = found["rank_1_raises"]
+    assert zero["said"] == "stopped: process 1 of 2 failed: the images of process 1 are gone\n"
+    assert one["said"] == ""  # process 0 has said it
+    assert zero["code"] == one["code"] == 2
+    assert max(zero["seconds"], one["seconds"]) < 60
+
+
+def test_a_bug_in_another_process_ends_this_one_inside_an_exchange(found: dict[str, Any]) -> None:
+    zero, one = found["rank_1_has_a_bug"]
+    assert last_line(zero) == "stopped: process 1 of 2 failed: ZeroDivisionError: 1 / 0"
+    assert last_line(one) == "ZeroDivisionError: 1 / 0"
+    assert "Traceback" in one["said"]
+    assert zero["code"] == 1
+    assert zero["seconds"] < 60
+
+
+def test_an_error_of_the_first_process_ends_those_that_wait_for_it(found: dict[str, Any]) -> None:
+    zero, one = found["rank_0_raises"]
+    assert zero["said"] == "error: another process is training in runs/x\n"
+    assert last_line(one) == "stopped: process 0 of 2 failed: another process is training in runs/x"
+    assert zero["code"] == one["code"] == 2
+    assert one["seconds"] < 60
+
+
+@pytest.mark.parametrize("scenario", ["rank_1_is_killed", "rank_1_is_suspended"])
+def test_a_process_that_falls_silent_ends_the_others(found: dict[str, Any], scenario: str) -> None:
+    zero, _ = found[scenario]
+    assert zero["said"] == "stopped: process 1 of 2 has not answered for 3 seconds\n"
+    assert zero["code"] == 1
+    assert zero["seconds"] < 60
+
+
+def test_a_connection_lost_in_an_exchange_names_the_process_that_is_gone(found: dict[str, Any]) -> None:
+    zero, one = found["rank_1_is_killed_in_an_exchange"]
+    assert last_line(zero) == "error: process 1 of 2 is gone without a message (killed, or its machine is lost)"
+    assert (zero["code"], one["code"]) == (2, -9)
+
+
+def test_the_death_of_the_first_process_ends_the_others(found: dict[str, Any]) -> None:
+    zero, one = found["rank_0_is_killed"]
+    assert last_line(one) == "stopped: process 0 of 2 is gone, and with it the store in which the processes met"
+    assert (zero["code"], one["code"]) == (-9, 1)
+
+
+def test_an_error_that_all_processes_have_is_said_once(found: dict[str, Any]) -> None:
+    zero, one = found["both_raise"]
+    assert zero["said"] == "error: nobody can read the images\n"
+    assert one["said"] == ""
+    assert zero["code"] == one["code"] == 2
+
+
+@pytest.mark.parametrize("scenario", ["rank_0_leaves_first", "rank_1_leaves_first"])
+def test_leaving_before_the_others_is_no_failure(found: dict[str, Any], scenario: str) -> None:
+    for process in found[scenario]:
+        assert process["said"] == ""
+        assert process["code"] == 0
