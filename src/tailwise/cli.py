@@ -20,7 +20,7 @@ COMMANDS = MappingProxyType(
         "compare": ("tailwise.commands.compare", "train several recipes with several seeds; one table, one page"),
         "evaluate": ("tailwise.commands.evaluate", "measure a trained run, also on other images"),
         "report": ("tailwise.commands.report", "one page and one table for finished runs"),
-        "data": ("tailwise.commands.data", "look at a data set: `tailwise data card NAME|PATH`"),
+        "data": ("tailwise.commands.data", "look at a data set, or pack it: `tailwise data card|pack NAME|PATH`"),
         "list": ("tailwise.commands.listing", "what there is: losses, samplers, heads, backbones, recipes, datasets"),
         "show": ("tailwise.commands.show", "a complete recipe as YAML"),
     }

@@ -153,8 +153,9 @@ def test_images_that_do_not_fit_on_the_device(images: Path, pack: Path, monkeypa
     prepared = prepare(data, CPU, said.append)
     assert not prepared.resident
     assert len(said) == 1
-    assert said[0].startswith(
-        "host path: the packed images take 0.0 GB, more than 30% of the 0.0 GB that are free on cpu"
+    assert said[0] == (
+        "host path: the packed images take 0.0 MB, more than 30% of the 0.0 MB that are free on cpu; --path resident "
+        "takes more"
     )
     monkeypatch.setattr("tailwise.engine.prepare._free_memory", lambda: 1 << 30)
     assert prepare(data, CPU, said.append).resident

@@ -29,8 +29,11 @@ def labels() -> NDArray[np.int64]:
 
 
 def check_positions(sampler: Sampler) -> None:
-    """Any number of draws gives that many positions inside the data set."""
-    for n in (0, 1, len(labels()), 2 * len(labels()) + 3):
+    """Any number of draws gives that many positions inside the data set, the sampler's own number among them."""
+    own = sampler.epoch_size(STATS)
+    assert isinstance(own, int)
+    assert own >= 1
+    for n in (0, 1, len(labels()), 2 * len(labels()) + 3, own):
         for progress in PROGRESS:
             positions = sampler.draw(labels(), STATS, progress, n, generator(0, n))
             assert positions.dtype == np.int64
@@ -63,9 +66,13 @@ def check_class_shares(sampler: Sampler) -> None:
 
 
 def check_image_shares(sampler: Sampler) -> None:
-    """Every image of a class is drawn equally often (chi-square)."""
-    positions = sampler.draw(labels(), STATS, 0.5, 40_000, generator(5, "images"))
-    drawn = np.bincount(positions, minlength=len(labels()))
+    """Every image of a class is drawn equally often over many epochs (chi-square).
+
+    The epochs are as short as the smallest balanced set, because a sampler may keep to some images within one epoch.
+    """
+    short = len(COUNTS) * min(COUNTS)
+    epochs = [sampler.draw(labels(), STATS, 0.5, short, generator(5, epoch)) for epoch in range(1500)]
+    drawn = np.bincount(np.concatenate(epochs), minlength=len(labels()))
     for label in range(len(COUNTS)):
         of_class = drawn[labels() == label]
         if of_class.sum() > 5 * of_class.size:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
+import torch
+
 from tailwise import cli
 from tailwise.core.errors import DataError
 from tailwise.engine.runtime import Runtime
@@ -80,6 +82,15 @@ def rank_1_leaves_first(runtime: Runtime) -> None:
     time.sleep(4.0 * (1 - runtime.rank))
 
 
+def slurm_tasks_meet(runtime: Runtime) -> None:
+    assert runtime.world == 2
+    assert runtime.sum(torch.tensor([1.0 + runtime.rank])).tolist() == [3.0]
+
+
+def machines_meet(runtime: Runtime) -> None:
+    slurm_tasks_meet(runtime)
+
+
 SCENARIOS: dict[str, Callable[[Runtime], None]] = {
     work.__name__: work
     for work in (
@@ -93,13 +104,27 @@ SCENARIOS: dict[str, Callable[[Runtime], None]] = {
         both_raise,
         rank_0_leaves_first,
         rank_1_leaves_first,
+        slurm_tasks_meet,
+        machines_meet,
     )
 }
 
 
+def environment_of(name: str, rank: int, port: int) -> dict[str, str]:
+    """What a launcher tells a process: a person's loop, SLURM, or nothing but the machine's number."""
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if name == "slurm_tasks_meet":
+        task = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0"}
+        job = {"SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_NTASKS_PER_NODE": "2"}
+        return {**job, **task, **address}
+    if name == "machines_meet":
+        return {"NODE_RANK": str(rank), **address}
+    return {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2", **address}
+
+
 def run(arguments: Sequence[str]) -> int:
     """What `tailwise COMMAND` would call in each process."""
-    runtime = Runtime("cpu", "fp32")
+    runtime = Runtime("cpu", "fp32", nodes=2 if arguments[0] == "machines_meet" else 1)
     with runtime.guarded(interval=0.2, silence=3.0, grace=0.6):
         SCENARIOS[arguments[0]](runtime)
     return 0
@@ -107,9 +132,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def member(name: str, rank: int, port: int, folder: Path) -> int:
     """One process of a pair, with the command line's handling of errors."""
-    os.environ.update(
-        LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
+    os.environ.update(environment_of(name, rank, port))
     for stream in (1, 2):
         os.dup2(os.open(folder / f"{name}-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     with patch.object(cli, "COMMANDS", {"work": ("tests.ddp.failing_worker", "")}):

@@ -1,4 +1,8 @@
-"""When one of two processes fails, dies or hangs, the other ends soon and says why; leaving early is no failure."""
+"""When one of two processes fails, dies or hangs, the other ends soon and says why; leaving early is no failure.
+
+The pairs are started in every way in which a launcher tells processes their numbers; torchrun and `--devices` have
+tests of their own.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +82,11 @@ def test_an_error_that_all_processes_have_is_said_once(found: dict[str, Any]) ->
     assert zero["said"] == "error: nobody can read the images\n"
     assert one["said"] == ""
     assert zero["code"] == one["code"] == 2
+
+
+@pytest.mark.parametrize("scenario", ["slurm_tasks_meet", "machines_meet"])
+def test_processes_of_other_launchers_meet(found: dict[str, Any], scenario: str) -> None:
+    assert [(process["code"], process["said"]) for process in found[scenario]] == [(0, ""), (0, "")]
 
 
 @pytest.mark.parametrize("scenario", ["rank_0_leaves_first", "rank_1_leaves_first"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torchvision.transforms.v2 import functional as F
 from tailwise.augment.pixel import Pixel
 from tailwise.core.spec import from_yaml
 from tailwise.core.types import Batch
+from tailwise.data import pack_resident
 from tailwise.data.open import Splits, open_data
 from tailwise.data.pack_format import Mode
 from tailwise.data.pack_host import PackedHostSource
@@ -24,12 +26,15 @@ from tailwise.data.plan import EpochPlan, make_plan
 from tailwise.data.resident import ResidentSource
 from tailwise.engine.buffers import EpochBuffers
 from tailwise.engine.prepare import Prepared, prepare
+from tailwise.engine.program import StepProgram
 from tailwise.engine.recipe import Data, Optim, Recipe, Stage, Stream
 from tailwise.engine.runtime import Runtime
 from tailwise.engine.sources import make_source, make_split
+from tailwise.engine.step import EagerExecutor
 from tailwise.engine.train import train
 from tailwise.recipes.base import replace_stage
 from tailwise.samplers.power import Power
+from tests.engine.test_program import begun
 from tests.helpers import metrics_of, result_of, same_weights, tiny_recipe, weights_of
 
 CPU = torch.device("cpu")
@@ -159,6 +164,23 @@ def test_rows_of_fixed_buffers_become_the_same_batches(folder: Path, packs: dict
         for name in ("main", "balanced"):
             assert batch[name].keys() == there[name].keys()
             assert all(torch.equal(batch[name][key], there[name][key]) for key in batch[name])
+
+
+def test_a_compiled_program_trains_from_a_pack_as_ordinary_steps_do(
+    folder: Path, packs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager", fullgraph=True))
+    recipe = recipe_for(cropped(folder, packs["short-18"]), epochs=1)
+    (plain,), runtime, work = begun(recipe, tmp_path / "plain")
+    for _ in EagerExecutor(runtime, [plain]).steps(work):
+        pass
+    for runs in (1, 2):
+        trainings, runtime, other = begun(recipe, tmp_path / f"program{runs}", runs)
+        program = StepProgram(trainings, runtime, other, compiled=True)
+        program.load(other)
+        for _ in other[0].rates:
+            program()
+        torch.testing.assert_close(other[0].meter.losses, work[0].meter.losses, rtol=1e-3, atol=1e-3)
 
 
 def test_buffers_of_an_epoch_have_one_size(folder: Path, packs: dict[str, str]) -> None:
@@ -300,6 +322,20 @@ def test_a_long_tail_is_cut_from_the_pack(folder: Path, packs: dict[str, str]) -
     source = make_source(recipe_for(prepared.data), prepared, Runtime("cpu", "fp32"))
     assert isinstance(source, PackedResidentSource)
     assert len(source.flat) == prepared.pack.train.sizes[prepared.index.positions].prod(axis=1).sum()
+
+
+def test_pixels_reach_the_device_whole_in_any_number_of_pieces(
+    folder: Path, packs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = silent(cropped(folder, packs["short-18"], imbalance_factor=4.0))
+    assert prepared.pack is not None
+    images, index = prepared.pack.train, prepared.index
+    expected = np.concatenate([images.image(position).reshape(-1, 3) for position in index.positions.tolist()])
+    for chunk in (1, 900, 2000, 1 << 20):
+        monkeypatch.setattr(pack_resident, "CHUNK", chunk)
+        for workers in (0, 3):
+            source = PackedResidentSource(images, index.positions, index.labels, size=12, device=CPU, workers=workers)
+            assert np.array_equal(source.flat.numpy(), expected)
 
 
 @pytest.mark.gpu

@@ -20,10 +20,14 @@ from tailwise.data.card_table import format_card
 from tailwise.data.open import guess_source, open_data, prepare_index
 from tailwise.engine.checkpoint import write_error
 
-OVERVIEW = """usage: tailwise data {card,pack} ...
+OVERVIEW = """usage: tailwise data {card,pack} [-h] ...
 
-  tailwise data card NAME|PATH              what is in a data set; --help shows every option
-  tailwise data pack NAME|PATH --size 256   decode every image once into one file; --help shows every option"""
+Look at a data set before training, or decode it once for many trainings.
+
+  tailwise data card NAME|PATH              class sizes, imbalance, shot groups, unreadable files, duplicates
+  tailwise data pack NAME|PATH --size 256   every image decoded once into one file, for `tailwise train --pack`
+
+`tailwise data card --help` and `tailwise data pack --help` show every option."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     """Runs one of the data commands."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(OVERVIEW)
-        return 0
+        raise SystemExit(0)
     if arguments[0] == "pack":
         return pack.run(arguments[1:])
     if arguments[0] != "card":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -15,22 +15,27 @@ from rich.table import Table
 
 from tailwise.commands.options import checked
 from tailwise.core.errors import DataError, UnknownName
+from tailwise.core.spec import from_plain
+from tailwise.core.stats import ClassStats
 from tailwise.data.images import find_unreadable
-from tailwise.data.index import Pool
+from tailwise.data.index import LongTailIndex, Pool
 from tailwise.data.lists import read_list
 from tailwise.data.open import guess_source, open_data
 from tailwise.data.pack import PackedImages
+from tailwise.engine.features import features_of
 from tailwise.engine.load import load_network
 from tailwise.engine.packed import open_for
 from tailwise.engine.prepare import open_splits
 from tailwise.engine.recipe import Recipe
 from tailwise.engine.run_folder import write_file
 from tailwise.engine.runtime import Runtime
-from tailwise.evaluation.evaluate import EvaluationSplit, evaluate
+from tailwise.engine.sources import make_evaluation_split
+from tailwise.evaluation.evaluate import evaluate_heads
 from tailwise.evaluation.matrix import matrix_to_plain
 from tailwise.evaluation.metrics import summarise
-from tailwise.evaluation.packed import PackedSplit
 from tailwise.evaluation.shots import SHOT_PROTOCOLS
+from tailwise.models.network import Network
+from tailwise.posthoc.base import PostHoc, TrainingFeatures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +52,8 @@ class EvaluateOptions:
     """The split of a folder; auto: test where there is one, else val."""
     shots: str | None = None
     """Another named rule for many, medium and few shot."""
+    posthoc: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHANGE")] = ()
+    """Changes of the classifier to measure beside it: "tau_norm(tau=0.7)" ncm (`tailwise list posthocs`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Where the measures go as JSON; RUN/evaluation-<data>.json when not given."""
@@ -57,7 +64,10 @@ def run(arguments: Sequence[str]) -> int:
     options = checked(lambda: tyro.cli(EvaluateOptions, prog="tailwise evaluate", args=list(arguments)))
     if options.shots is not None and options.shots not in SHOT_PROTOCOLS:
         raise UnknownName("shot protocol", options.shots, SHOT_PROTOCOLS)
+    changes = {change.label: change for text in options.posthoc for change in [from_plain(PostHoc, text, "--posthoc")]}
     recipe, network, result = load_network(options.run)
+    for change in changes.values():
+        change.check(network.head)
     pool, packed = _pool(options, recipe, tuple(result.class_names))
     if pool.class_names != tuple(result.class_names):
         extra = sorted(set(pool.class_names) ^ set(result.class_names))
@@ -73,21 +83,32 @@ def run(arguments: Sequence[str]) -> int:
         names = ", ".join(pool.name_of(position) for position in list(bad)[:5])
         console.print(f"going on without {len(bad)} images that cannot be read: {names}", highlight=False, markup=False)
     readable = positions[~np.isin(positions, list(bad))]
-    batch, workers = recipe.evaluate.batch, recipe.data.workers
-    settings = {"size": recipe.data.image_size, "zoom": recipe.data.eval_zoom, "batch": batch, "workers": workers}
-    split = (
-        EvaluationSplit(pool, readable, None, device=runtime.device, **settings)
-        if packed is None
-        else PackedSplit(packed, pool, readable, device=runtime.device, **settings)
-    )
+    split = make_evaluation_split(recipe, pool, packed, readable, runtime)
     network.to(runtime.device)
-    measured = evaluate(network, split, len(pool.class_names), runtime, runtime.device)
-    summary = summarise(measured, np.asarray(result.class_counts), options.shots or recipe.evaluate.shots)
+    stats, shots = ClassStats(result.class_counts), options.shots or recipe.evaluate.shots
+    reads = any(change.needs_features for change in changes.values())
+    features = _features(options, recipe, network, runtime) if reads else None
+    heads = {label: change.apply(network.head, stats, features) for label, change in changes.items()}
+    measured, others = evaluate_heads(network, heads, split, stats.num_classes, runtime, runtime.device)
+    summary = summarise(measured, stats.counts, shots)
+    changed = {label: summarise(other, stats.counts, shots) for label, other in others.items()}
     name = Path(options.data).name if options.data else recipe.data.name
     out = options.out or options.run / f"evaluation-{name}.json"
-    content = {"run": str(options.run), "recipe_hash": result.recipe_hash, "images": measured.num_images, **summary}
-    write_file(out, json.dumps({**content, "confusion": matrix_to_plain(measured.confusion)}, indent=1) + "\n")
+    content: dict[str, Any] = {
+        "run": str(options.run),
+        "recipe_hash": result.recipe_hash,
+        "images": measured.num_images,
+        **summary,
+        "confusion": matrix_to_plain(measured.confusion),
+        "posthoc": {
+            label: {**record, "confusion": matrix_to_plain(others[label].confusion)}
+            for label, record in changed.items()
+        },
+    }
+    write_file(out, json.dumps(content, indent=1) + "\n")
     console.print(_table(summary, f"{recipe.name} on {name}, {measured.num_images} images"))
+    if changed:
+        console.print(_changes({"as trained": summary, **changed}))
     console.print(f"measures: {out}", highlight=False, soft_wrap=True)
     return 0
 
@@ -103,6 +124,30 @@ def _pool(options: EvaluateOptions, recipe: Recipe, class_names: tuple[str, ...]
     if name == "list" and location is not None:
         return read_list(location, options.root or location.parent, "test", class_names), None
     return open_data(name, location=location, root=options.root, eval_split=options.eval_split).test, None
+
+
+def _features(options: EvaluateOptions, recipe: Recipe, network: Network, runtime: Runtime) -> TrainingFeatures:
+    """Features of the images that the run was trained on, whatever is evaluated."""
+    root = recipe.data.root if options.data is not None or options.root is None else str(options.root)
+    splits = open_splits(dataclasses.replace(recipe.data, root=root))
+    pack = None if recipe.data.pixels is None else open_for(recipe.data, splits)
+    index = LongTailIndex.load(options.run / "index.json", splits.train)
+    return features_of(network, recipe, splits.train, None if pack is None else pack.train, index, runtime)
+
+
+def _changes(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row for the network as it was trained and for each change of its classifier."""
+    table = Table(title="changes of the classifier", title_justify="left")
+    table.add_column("classifier")
+    groups = list(next(iter(summaries.values()))["groups"])
+    for name in ("top-1", *groups, "harmonic mean", "worst class", "ECE", "NLL"):
+        table.add_column(name, justify="right")
+    for label, summary in summaries.items():
+        accuracies = [summary["groups"][group]["accuracy"] for group in groups]
+        measures = [summary[name] for name in ("harmonic_mean", "worst_class", "ece")]
+        cells = ["-" if value is None else f"{value:.2f} %" for value in (summary["top1"], *accuracies, *measures)]
+        table.add_row(label, *cells, "-" if summary["nll"] is None else f"{summary['nll']:.3f} nats")
+    return table
 
 
 def _table(summary: dict[str, object], title: str) -> Table:

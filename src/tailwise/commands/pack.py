@@ -26,7 +26,6 @@ from tailwise.data.pack_pixels import expected_bytes
 from tailwise.data.pack_verify import damaged_images
 from tailwise.data.pack_writer import new_header, write_pack
 from tailwise.data.pool import Pool
-from tailwise.engine.loop import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +78,9 @@ def run(arguments: Sequence[str]) -> int:
         with _progress(console, "packing") as show:
             write_pack(folder, splits, header, workers=workers, on_progress=counter.around(show))
     except KeyboardInterrupt:
+        # The engine takes seconds to import, and packing needs nothing of it.
+        from tailwise.engine.loop import Interrupted
+
         raise Interrupted(f"{counter} are packed in {folder}. Go on with: {header.command}") from None
     _say(console, counter.summary())
     _summary(console, open_pack(folder), splits)

@@ -43,6 +43,14 @@ def unhashed(default: Any) -> Any:
     return dataclasses.field(default_factory=lambda: default, metadata={"hashed": False})
 
 
+def hashed_if_set(default: T) -> T:
+    """A dataclass field that enters the hash only with another value than its default.
+
+    For a field that is added to a schema: the hashes of specifications that do not use it stay what they were.
+    """
+    return dataclasses.field(default=default, metadata={"hashed_if_set": True})
+
+
 def to_plain(value: Any, *, hashed_only: bool = False) -> Any:
     """Dicts, lists, strings and numbers that describe ``value`` completely.
 
@@ -53,7 +61,7 @@ def to_plain(value: Any, *, hashed_only: bool = False) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain: dict[str, Any] = {"_type": value.name} if isinstance(value, Slot) else {}
         for field in dataclasses.fields(value):
-            if hashed_only and not field.metadata.get("hashed", True):
+            if hashed_only and not _is_hashed(field, getattr(value, field.name)):
                 continue
             plain[field.name] = to_plain(getattr(value, field.name), hashed_only=hashed_only)
         return plain
@@ -136,6 +144,12 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
         except (SyntaxError, ValueError):
             pass
     raise SpecError(f"cannot read {text!r}; write name or name(argument=value, ...), for example power(q=0.5)")
+
+
+def _is_hashed(field: dataclasses.Field[Any], value: Any) -> bool:
+    if field.metadata.get("hashed_if_set", False):
+        return bool(value != field.default)
+    return bool(field.metadata.get("hashed", True))
 
 
 def _one_kind_of_number(plain: Any) -> Any:

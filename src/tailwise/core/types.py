@@ -11,7 +11,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 #: ``{stream: {"image": uint8 [B,3,H,W], "label": int64 [B], "crop": int64 [B,2], "flip": bool [B]}}``. Draws of a mix
-#: stand under the key ``"mix"``, those of a view under the view's own name.
+#: stand under the key ``"mix"``, those of a view under the view's own name. A stream from an image pack has, in place
+#: of the image, the flat pixels and what says where each image and its box lie (:mod:`tailwise.augment.crop_resize`).
 Batch = dict[str, dict[str, Tensor]]
 
 #: Sums a tensor over all processes; the identity when there is one.

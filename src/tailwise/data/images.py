@@ -74,6 +74,12 @@ def decode(pool: Pool, position: int, size: int, zoom: float = 1.0) -> NDArray[n
         UnreadableImage: The file is missing, damaged or not an image.
         DataError: A size below 1.
     """
+    pixels = np.asarray(centre_square(pool, position, size, zoom), dtype=np.uint8)
+    return np.array(pixels.transpose(2, 0, 1), order="C")
+
+
+def centre_square(pool: Pool, position: int, size: int, zoom: float = 1.0) -> Image.Image:
+    """What :func:`decode` gives, as a Pillow image."""
     _check_size(size)
     image = pool.read(position, at_least=round(size * zoom))
     side = min(image.size) / zoom
@@ -82,10 +88,8 @@ def decode(pool: Pool, position: int, size: int, zoom: float = 1.0) -> NDArray[n
         left, top = int(left), int(top)
     square = (left, top, left + side, top + side)
     if side == size and zoom == 1.0:
-        image = image.crop((int(left), int(top), int(left) + size, int(top) + size))
-    else:
-        image = image.resize((size, size), Image.Resampling.BILINEAR, box=square)
-    return np.array(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1), order="C")
+        return image.crop((int(left), int(top), int(left) + size, int(top) + size))
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=square)
 
 
 def decode_many(

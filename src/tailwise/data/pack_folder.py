@@ -113,7 +113,7 @@ class PartWriter:
             _write(self._reasons, line.encode())
             record = (self.bytes // 3, 0, 0, 0, 1)
         else:
-            content = memoryview(image).cast("B")
+            content = image.data.cast("B")
             _write(self._pixels, content)
             record = (self.bytes // 3, image.shape[0], image.shape[1], zlib.crc32(content), 0)
             self._unsynced += len(content)

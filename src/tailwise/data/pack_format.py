@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailwise.core.errors import DataError
+from tailwise.core.spec import SpecError, from_plain
 from tailwise.data.pool import Pool
 
 FORMAT = "tailwise-pack-1"
@@ -99,9 +100,8 @@ def read_header(folder: Path) -> Header:
         content: Any = json.loads((folder / HEADER).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise DataError(f"{folder}: a pack of format {content['format']!r}; this version reads {FORMAT!r}")
-        parts = {name: PartHeader(**content.pop(name)) for name in PARTS}
-        return Header(**content, **parts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return from_plain(Header, content)
+    except (OSError, ValueError, KeyError, TypeError, SpecError) as error:
         raise DataError(f"{folder}: {HEADER} is damaged ({type(error).__name__}: {error})") from error
 
 

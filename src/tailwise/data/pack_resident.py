@@ -15,11 +15,13 @@ from torch import Tensor
 from tailwise.augment.crop_resize import pixel_centres
 from tailwise.core.types import Batch
 from tailwise.data.pack import PackedImages
+from tailwise.data.pack_ahead import in_order
+from tailwise.data.pack_buffers import Buffers, Sent
 from tailwise.data.plan import EpochPlan
 from tailwise.data.source import DeviceDraws, without_index
 
-#: Pixels that are moved to the device at a time.
-CHUNK = 64 << 20
+#: Least number of pixels that are moved to the device at a time.
+CHUNK = 16 << 20
 
 
 class PackedResidentSource:
@@ -31,6 +33,7 @@ class PackedResidentSource:
         labels: int64 ``[N]``.
         size: Height and width of the images that the network sees.
         device: Where the pixels are kept.
+        workers: Threads that read them from the pack.
     """
 
     def __init__(
@@ -41,24 +44,14 @@ class PackedResidentSource:
         *,
         size: int,
         device: torch.device,
+        workers: int = 2,
     ) -> None:
         self.labels, self.device = labels, device
         sizes = images.sizes[positions]
-        ends = np.cumsum(sizes.prod(axis=1))
-        self.flat = torch.empty((int(ends[-1]), 3), dtype=torch.uint8, device=device)
-        self.offset = torch.from_numpy(ends - sizes.prod(axis=1)).to(device)
+        self.offset = torch.from_numpy(np.cumsum(sizes.prod(axis=1)) - sizes.prod(axis=1)).to(device)
         self.width = torch.from_numpy(sizes[:, 1].copy()).to(device)
         self.grid = pixel_centres(size, device)
-        self._move(images, positions, ends)
-
-    def _move(self, images: PackedImages, positions: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
-        """Piece by piece, so that the host never holds a second copy of everything."""
-        at = done = 0
-        while at < len(positions):
-            until = max(at + 1, int(np.searchsorted(ends, done + CHUNK, side="right")))
-            piece = np.concatenate([images.image(position).reshape(-1, 3) for position in positions[at:until].tolist()])
-            self.flat[done : done + len(piece)] = torch.from_numpy(piece).to(self.device)
-            at, done = until, done + len(piece)
+        self.flat = _moved(images, positions, device, max(1, workers))
 
     def gather(self, row: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One stream as the task reads it, from one row ``[B,...]`` of the stream's device arrays (graph-safe)."""
@@ -71,3 +64,30 @@ class PackedResidentSource:
         draws = DeviceDraws(plan, self.labels, self.device)
         for step in range(start, plan.steps):
             yield draws.batch_of(step, {name: self.gather(row) for name, row in draws.rows(step).items()})
+
+
+def _moved(images: PackedImages, positions: NDArray[np.int64], device: torch.device, workers: int) -> Tensor:
+    """The pixels ``[P,3]`` of these images on the device, moved piece by piece while the next ones are read."""
+    ends = np.cumsum(images.sizes[positions].prod(axis=1))
+    flat = torch.empty((int(ends[-1]), 3), dtype=torch.uint8, device=device)
+    # The first image of every piece: the one with which the pixels before it exceed a further multiple of CHUNK.
+    piece_of = (ends - images.sizes[positions].prod(axis=1)) // CHUNK
+    firsts = np.flatnonzero(np.diff(piece_of, prepend=-1))
+    lasts = np.append(firsts[1:], len(positions))
+    begins, after = np.append(0, ends)[firsts], ends[lasts - 1]
+    buffers = Buffers((int((after - begins).max()), 3), workers + 1, device)
+
+    def read(piece: int) -> Sent:
+        def write(into: NDArray[np.uint8]) -> int:
+            for number in range(firsts[piece], lasts[piece]):
+                image = images.image(int(positions[number])).reshape(-1, 3)
+                end = int(ends[number] - begins[piece])
+                into[end - len(image) : end] = image
+            return int(after[piece] - begins[piece])
+
+        return buffers.fill(piece, write)
+
+    pieces = range(len(firsts))
+    for piece, sent in zip(pieces, in_order(read, pieces, workers=workers, ahead=workers + 1), strict=True):
+        flat[begins[piece] : after[piece]] = sent.received()[: after[piece] - begins[piece]]
+    return flat

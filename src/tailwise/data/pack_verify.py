@@ -36,4 +36,4 @@ def damaged_images(pack: Pack, workers: int = 2, on_progress: Progress | None = 
 
 
 def _crc_of(images: PackedImages) -> Callable[[int], int]:
-    return lambda position: zlib.crc32(images.image(position))
+    return lambda position: zlib.crc32(images.image(position).data)

@@ -38,14 +38,20 @@ def new_header(splits: Splits, mode: Mode, size: int, command: str) -> Header:
     """
     if size < 1:
         raise DataError(f"a pack needs a size of 1 pixel or more, got {size}")
-    parts = {
-        part: PartHeader(
-            split=pool.split, images=len(pool), num_classes=pool.num_classes, list_checksum=list_checksum(pool)
-        )
-        for part, pool in zip(PARTS, (splits.train, splits.test), strict=True)
-    }
+    train, test = (
+        PartHeader(split=pool.split, images=len(pool), num_classes=pool.num_classes, list_checksum=list_checksum(pool))
+        for pool in (splits.train, splits.test)
+    )
     made_with = {"tailwise": importlib.metadata.version("tailwise"), "pillow": PIL.__version__}
-    return Header(mode=mode, size=size, source=splits.train.source, command=command, made_with=made_with, **parts)
+    return Header(
+        mode=mode,
+        size=size,
+        source=splits.train.source,
+        command=command,
+        train=train,
+        eval=test,
+        made_with=made_with,
+    )
 
 
 def write_pack(

@@ -28,8 +28,11 @@ def prefetch(batches: Iterable[Tensor], device: torch.device) -> Iterator[Tensor
     def send(batch: Tensor) -> tuple[Tensor, torch.cuda.Event]:
         # The memory belongs to the side stream. Pinned memory is kept from reuse by its own allocator until the copy
         # is done, so nobody else needs to hold the batch.
+        arrival = torch.cuda.Event()
         with torch.cuda.stream(side):
-            return batch.to(device, non_blocking=True), side.record_event()
+            sent = batch.to(device, non_blocking=True)
+            arrival.record(side)
+        return sent, arrival
 
     def receive(sent: Tensor, arrival: torch.cuda.Event) -> Tensor:
         stream = torch.cuda.current_stream(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tailwise.core.errors import DataError
-from tailwise.data.jpeg import fast_jpeg
+from tailwise.data.jpeg import fast_jpeg, plain_size
 
 #: Top, left, height and width in pixels.
 Box = tuple[int, int, int, int]
@@ -57,7 +58,13 @@ class OpenedFile:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         try:
-            self._bytes = path.read_bytes()
+            with path.open("rb", buffering=0) as file:
+                self._bytes = file.read()
+            plain = plain_size(self._bytes)
+            self._ordinary = plain is not None and plain[0] * plain[1] <= (Image.MAX_IMAGE_PIXELS or math.inf)
+            if plain is not None and self._ordinary:
+                self.size = plain
+                return
             with Image.open(io.BytesIO(self._bytes)) as image:
                 orientation = image.getexif().get(_ORIENTATION, 1)
                 self.size = _upright(image, orientation)
@@ -82,9 +89,10 @@ class OpenedFile:
         if pixels is not None:
             return pixels[top : top + tall, left : left + wide]
         image = self.picture(shrink)
+        corners = [left, top, left + wide, top + tall]
         if image.size != self.size:
-            top, left, tall, wide = round(top / shrink), round(left / shrink), tall // shrink, wide // shrink
-        return np.array(image.crop((left, top, left + wide, top + tall)))
+            corners = [(corner + shrink // 2) // shrink for corner in corners]
+        return np.array(image.crop((corners[0], corners[1], corners[2], corners[3])))
 
     def picture(self, shrink: int = 1) -> Image.Image:
         """The whole upright image, RGB, decoded by Pillow.

@@ -55,12 +55,13 @@ class ItemTransform:
         # numpy's generator, because seeding torch's global one for every image costs a tenth of its decoding.
         generator = np.random.default_rng(seed)
         pixels = image.cut(draw_box(*image.size, generator), self.size)
-        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        # In this memory format pixels are scaled where they lie, red next to green next to blue.
+        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
         scaled = functional.interpolate(batch, size=(self.size, self.size), mode="bilinear", antialias=True)[0]
         if self.color_jitter:
             factor, order = draw_jitter((), self.color_jitter, generator, generator)
-            return torch.from_numpy(jitter(scaled.numpy(), factor, order))
-        return scaled.contiguous()
+            return torch.from_numpy(jitter(scaled.contiguous().numpy(), factor, order))
+        return scaled
 
 
 def draw_box(width: int, height: int, generator: np.random.Generator) -> Box:

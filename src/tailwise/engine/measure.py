@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -13,38 +14,23 @@ from tailwise.core.stats import ClassStats
 from tailwise.engine.loggers import JsonLines, TensorBoard
 from tailwise.engine.recipe import Evaluate
 from tailwise.engine.runtime import Runtime
-from tailwise.evaluation.evaluate import EvaluationSplit, evaluate
+from tailwise.evaluation.confusion import Evaluation
+from tailwise.evaluation.evaluate import EvaluationSplit, evaluate, evaluate_heads
 from tailwise.evaluation.matrix import cells, from_cells
 from tailwise.evaluation.metrics import summarise
+from tailwise.models.network import Network
+from tailwise.posthoc.base import TrainingFeatures
 
 
-class Measures:
-    """The evaluations of one run. Both the last and the best record are kept; a table says which one it prints.
+class Kept:
+    """The last evaluation and the best one: ``record``, ``confusion`` and ``reliability`` of each."""
 
-    Args:
-        spec: When to evaluate, and the shot protocol.
-        split: Evaluation batches.
-        stats: Class counts of the training index.
-        runtime: Device and precision.
-        epochs: Epochs of the whole run.
-    """
-
-    def __init__(
-        self, spec: Evaluate, split: EvaluationSplit, stats: ClassStats, runtime: Runtime, epochs: int
-    ) -> None:
-        self.spec, self.split, self.stats, self.runtime, self.epochs = spec, split, stats, runtime, epochs
+    def __init__(self) -> None:
         self.last: dict[str, Any] | None = None
         self.best: dict[str, Any] | None = None
 
-    def due(self, epoch: int) -> bool:
-        """Whether to evaluate after this epoch (from 1)."""
-        return epoch % self.spec.every == 0 or epoch > self.epochs - self.spec.last
-
-    def evaluate(self, network: nn.Module, epoch: int) -> dict[str, Any]:
-        """Evaluates, remembers, and returns the record without its per-class values."""
-        self.runtime.share_buffers(network)
-        measured = evaluate(network, self.split, self.stats.num_classes, self.runtime, self.runtime.device)
-        record = {"epoch": epoch, **summarise(measured, self.stats.counts, self.spec.shots)}
+    def take(self, measured: Evaluation, record: dict[str, Any]) -> dict[str, Any]:
+        """Remembers an evaluation; returns its record without the values of each class."""
         self.last = {
             "record": record,
             "confusion": measured.confusion,
@@ -58,10 +44,86 @@ class Measures:
         """For a checkpoint: plain records as text, matrices by their filled cells."""
         return {"last": _packed(self.last), "best": _packed(self.best)}
 
+    def restore(self, state: dict[str, Any], num_classes: int) -> None:
+        """Goes on from :meth:`state`."""
+        self.last, self.best = _unpacked(state["last"], num_classes), _unpacked(state["best"], num_classes)
+
+
+class Measures:
+    """The evaluations of one run. Both the last and the best record are kept; a table says which one it prints.
+
+    Every change of the classifier that the recipe names is measured in the same pass over the images and has a last and
+    a best record of its own. One that reads features of the training images is measured after the last epoch only.
+
+    Args:
+        spec: When to evaluate, the shot protocol, and changes of the classifier.
+        split: Evaluation batches.
+        stats: Class counts of the training index.
+        runtime: Device and precision.
+        epochs: Epochs of the whole run.
+        features: Computes the features of the training images; not called unless something reads them.
+    """
+
+    def __init__(
+        self,
+        spec: Evaluate,
+        split: EvaluationSplit,
+        stats: ClassStats,
+        runtime: Runtime,
+        epochs: int,
+        features: Callable[[Network], TrainingFeatures] | None = None,
+    ) -> None:
+        self.spec, self.split, self.stats, self.runtime, self.epochs = spec, split, stats, runtime, epochs
+        self.features = features
+        self.trained = Kept()
+        #: By the label of the change, in the order of the recipe.
+        self.posthoc = {posthoc.label: Kept() for posthoc in spec.posthoc}
+
+    @property
+    def last(self) -> dict[str, Any] | None:
+        """The last evaluation of the network as it was trained."""
+        return self.trained.last
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """Its best evaluation."""
+        return self.trained.best
+
+    def due(self, epoch: int) -> bool:
+        """Whether to evaluate after this epoch (from 1)."""
+        return epoch % self.spec.every == 0 or epoch > self.epochs - self.spec.last
+
+    def evaluate(self, network: nn.Module, epoch: int) -> dict[str, Any]:
+        """Evaluates, remembers, and returns the record without its per-class values, that of each change in it."""
+        self.runtime.share_buffers(network)
+        classes, device = self.stats.num_classes, self.runtime.device
+        if not self.posthoc:
+            return self.trained.take(
+                *self._summary(evaluate(network, self.split, classes, self.runtime, device), epoch)
+            )
+        network = cast(Network, network)
+        wanted = [posthoc for posthoc in self.spec.posthoc if epoch == self.epochs or not posthoc.needs_features]
+        reads = any(posthoc.needs_features for posthoc in wanted)
+        features = self.features(network) if reads and self.features is not None else None
+        heads = {posthoc.label: posthoc.apply(network.head, self.stats, features) for posthoc in wanted}
+        measured, others = evaluate_heads(network, heads, self.split, classes, self.runtime, device)
+        shown = self.trained.take(*self._summary(measured, epoch))
+        changed = {label: self.posthoc[label].take(*self._summary(other, epoch)) for label, other in others.items()}
+        return {**shown, "posthoc": changed} if changed else shown
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {**self.trained.state(), "posthoc": {label: kept.state() for label, kept in self.posthoc.items()}}
+
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from :meth:`state`."""
         classes = self.stats.num_classes
-        self.last, self.best = _unpacked(state["last"], classes), _unpacked(state["best"], classes)
+        self.trained.restore(state, classes)
+        for label, kept in self.posthoc.items():
+            kept.restore(state["posthoc"][label], classes)
+
+    def _summary(self, measured: Evaluation, epoch: int) -> tuple[Evaluation, dict[str, Any]]:
+        return measured, {"epoch": epoch, **summarise(measured, self.stats.counts, self.spec.shots)}
 
 
 def _packed(found: dict[str, Any] | None) -> dict[str, Any] | None:

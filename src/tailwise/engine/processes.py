@@ -109,8 +109,9 @@ def _launched(env: Mapping[str, str], devices: int | None, nodes: int) -> Proces
 def _own(env: Mapping[str, str], devices: int, nodes: int) -> Processes:
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if not env.get(name)]
     if nodes > 1 and missing:
+        names = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)
         raise RunError(
-            f"--nodes {nodes} needs {' and '.join(missing)} in the environment, so that the machines find each other: "
+            f"--nodes {nodes} needs {names} in the environment, so that the machines find each other: "
             "the address and a free port of the first machine, the same everywhere, and this machine's number from 0"
         )
     node = int(env.get("NODE_RANK", "0")) if nodes > 1 else 0

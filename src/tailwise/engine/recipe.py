@@ -14,13 +14,14 @@ import tyro
 
 from tailwise.augment.base import FeatureAug, Mix, View
 from tailwise.core.checks import at_least, within
-from tailwise.core.spec import frozen, spec_hash, unhashed
+from tailwise.core.spec import frozen, hashed_if_set, spec_hash, unhashed
 from tailwise.engine.schedule import MultiStep, Schedule
 from tailwise.evaluation.shots import SHOT_PROTOCOLS
 from tailwise.heads.base import Head
 from tailwise.heads.linear import Linear
 from tailwise.objectives.base import Objective
 from tailwise.objectives.classification import Classification
+from tailwise.posthoc.base import PostHoc
 from tailwise.samplers.base import Sampler
 from tailwise.samplers.power import Power
 
@@ -218,6 +219,8 @@ class Evaluate:
     """Named rule for many, medium and few shot."""
     batch: int = 1000
     """Images a step; no influence on the numbers."""
+    posthoc: tuple[PostHoc, ...] = hashed_if_set(())
+    """Changes of the classifier, each measured beside the network as it was trained."""
 
     def __post_init__(self) -> None:
         at_least("every", self.every, 1)
@@ -225,6 +228,9 @@ class Evaluate:
         at_least("batch", self.batch, 1)
         if self.shots not in SHOT_PROTOCOLS:
             raise ValueError(f"shots must be one of {', '.join(SHOT_PROTOCOLS)}, got {self.shots!r}")
+        labels = [posthoc.label for posthoc in self.posthoc]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"posthoc has a change twice: {', '.join(labels)}")
 
 
 @frozen

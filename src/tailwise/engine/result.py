@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tailwise.engine.checkpoint import save_weights
+from tailwise.engine.measure import Kept
 from tailwise.engine.run_folder import RunFolder
 from tailwise.engine.training import Training
 from tailwise.evaluation.matrix import matrix_to_plain
@@ -55,6 +56,7 @@ def write_result(training: Training, command: str) -> None:
             "test_images": len(prepared.eval_positions),
             "imbalance_factor": stats.imbalance_factor,
             "path": "resident" if prepared.resident else "host",
+            "pixels": recipe.data.pixels,
             "unreadable": list(prepared.unreadable),
         },
         "class_names": list(prepared.index.class_names),
@@ -72,6 +74,7 @@ def write_result(training: Training, command: str) -> None:
         "confusion": matrix_to_plain(last["confusion"]),
         "confusion_best": matrix_to_plain(best["confusion"]),
         "reliability": last["reliability"],
+        "posthoc": {label: _posthoc(kept) for label, kept in training.measures.posthoc.items()},
         "environment": environment(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": command,
@@ -79,6 +82,20 @@ def write_result(training: Training, command: str) -> None:
     }
     folder.write_json("result.json", result)
     draw(folder)
+
+
+def _posthoc(kept: Kept) -> dict[str, Any]:
+    """What a result holds of one change of the classifier, under the names that it has for the network itself."""
+    last, best = kept.last, kept.best
+    if last is None or best is None:
+        raise RuntimeError("a run ended without measuring a change of the classifier")
+    return {
+        "last": last["record"],
+        "best_on_test": best["record"],
+        "confusion": matrix_to_plain(last["confusion"]),
+        "confusion_best": matrix_to_plain(best["confusion"]),
+        "reliability": last["reliability"],
+    }
 
 
 def draw(folder: RunFolder) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tailwise.data.index import Pool
 from tailwise.data.loader import HostSource
+from tailwise.data.pack import PackedImages
 from tailwise.data.pack_host import PackedHostSource
 from tailwise.data.pack_resident import PackedResidentSource
 from tailwise.data.pack_square_host import SquareHostSource
@@ -25,8 +30,9 @@ def make_source(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> BatchSo
     if prepared.pack is not None:
         images, size = prepared.pack.train, data.image_size
         if prepared.resident:
-            return PackedResidentSource(images, index.positions, index.labels, size=size, device=device)
-        kind = PackedHostSource if crops_on_device(data) else SquareHostSource
+            kind = PackedResidentSource
+        else:
+            kind = PackedHostSource if crops_on_device(data) else SquareHostSource
         return kind(images, index.positions, index.labels, size=size, workers=data.workers, device=device)
     cropped = data.augmentation == "random_resized_crop"
     return HostSource(
@@ -42,11 +48,35 @@ def make_source(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> BatchSo
 
 def make_split(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> EvaluationSplit:
     """This process's share of the evaluation images."""
-    if prepared.pack is not None and prepared.eval_images is None:
-        return PackedSplit(
-            prepared.pack.eval,
-            prepared.splits.test,
-            prepared.eval_positions,
+    packed = None if prepared.pack is None else prepared.pack.eval
+    return make_evaluation_split(
+        recipe, prepared.splits.test, packed, prepared.eval_positions, runtime, prepared.eval_images
+    )
+
+
+def make_evaluation_split(
+    recipe: Recipe,
+    pool: Pool,
+    packed: PackedImages | None,
+    positions: NDArray[np.int64],
+    runtime: Runtime,
+    images: NDArray[np.uint8] | None = None,
+) -> EvaluationSplit:
+    """This process's share of any images, measured as the recipe says.
+
+    Args:
+        recipe: Image size, zoom, batch and workers.
+        pool: The split.
+        packed: Where its images are packed, or None to decode the files.
+        positions: int64 ``[M]``, the readable images.
+        runtime: Device and process.
+        images: uint8 ``[M,3,size,size]`` when they were made before; nothing is read then.
+    """
+    if packed is None or images is not None:
+        return EvaluationSplit(
+            pool,
+            positions,
+            images,
             size=recipe.data.image_size,
             batch=recipe.evaluate.batch,
             workers=recipe.data.workers,
@@ -55,10 +85,10 @@ def make_split(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> Evaluati
             world=runtime.world,
             zoom=recipe.data.eval_zoom,
         )
-    return EvaluationSplit(
-        prepared.splits.test,
-        prepared.eval_positions,
-        prepared.eval_images,
+    return PackedSplit(
+        packed,
+        pool,
+        positions,
         size=recipe.data.image_size,
         batch=recipe.evaluate.batch,
         workers=recipe.data.workers,

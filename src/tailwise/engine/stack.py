@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tailwise.core.types import Batch
 from tailwise.engine.task import Task
@@ -32,6 +32,8 @@ class Stack(nn.Module):
         # Held in a tuple, so that the tasks' parameters are not this module's as well.
         self.tasks = tuple(tasks)
         self.backbone = StackedBackbone([task.network.backbone for task in tasks], channels_last=channels_last)
+        #: Layers after which the feature augmentation of one task at least acts.
+        self.entered = frozenset(layer for task in tasks for layer in task.entered)
         heads = [task.network.head for task in tasks]
         plain = all(task.feature_aug is None for task in tasks)
         self.batched_heads = plain and all(type(head) is type(heads[0]) for head in heads)
@@ -40,7 +42,11 @@ class Stack(nn.Module):
     def forward(self, batches: Sequence[Batch]) -> list[dict[str, Any]]:
         """The outcome of every task on its own batch; see :meth:`tailwise.engine.task.Task.outcome`."""
         inputs = [task.inputs(batch) for task, batch in zip(self.tasks, batches, strict=True)]
-        maps = self.backbone(torch.cat([item.image for item in inputs], dim=1))
+
+        def between(number: int, layer: str, maps: Tensor) -> Tensor:
+            return self.tasks[number].at_place(layer, maps, inputs[number].targets, batches[number])
+
+        maps = self.backbone(torch.cat([item.image for item in inputs], dim=1), self.entered, between)
         outcomes: list[dict[str, Any]] = []
         heads = [task.network.head for task in self.tasks]
         outputs = type(heads[0]).forward_stacked(heads, maps) if self.batched_heads else None

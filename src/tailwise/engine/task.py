@@ -11,14 +11,14 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from tailwise.augment.base import FeatureAug, Mix, View
+from tailwise.augment.base import FeatureAug, View
 from tailwise.augment.pixel import Pixel
-from tailwise.core.errors import UnknownName
+from tailwise.core.errors import TailwiseError, UnknownName
 from tailwise.core.stats import ClassStats
 from tailwise.core.types import Batch, MixedTarget, Part, ReduceSum, Target
 from tailwise.engine.recipe import Recipe, Stage
 from tailwise.heads.base import HeadModule
-from tailwise.models.backbone import build_backbone
+from tailwise.models.backbone import Backbone, build_backbone
 from tailwise.models.network import Network
 
 
@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         image: Float ``[B,3,H,W]``, all streams one after the other.
-        targets: By stream.
+        targets: By stream, before feature augmentation.
         rows: First and last row (exclusive) by stream.
     """
 
@@ -55,11 +55,13 @@ class Task(nn.Module):
         pixel = Pixel(recipe.data.padding, recipe.data.mean, recipe.data.std)
         backbone = self.new_backbone()
         self.network = Network(pixel, backbone, self.new_head(backbone))
-        self.mix: Mix | None = None
+        #: The bound mix of the stage; a module, because it may hold class terms.
+        self.mix: nn.Module | None = None
         self.views: tuple[View, ...] = ()
         self.feature_aug: FeatureAug | None = None
         self.stream_names: tuple[str, ...] = ()
         self.objectives = nn.ModuleList()
+        self.needs_features = False
 
     def new_backbone(self) -> nn.Module:
         """A freshly initialised backbone."""
@@ -77,11 +79,22 @@ class Task(nn.Module):
         return self.recipe.head.build(cast(int, backbone.num_features), self.stats.num_classes, self.stats)
 
     def check(self, stage: Stage) -> None:
-        """Refuses a stage that reads logits which the head does not give.
+        """Refuses a stage that reads logits which the head does not give, or acts where the backbone cannot be entered.
 
         Raises:
-            UnknownName: Names the head that was asked for and those that there are.
+            UnknownName: Names the head or the layer that was asked for and those that there are.
+            TailwiseError: The stage mixes images and features, so that labels would be mixed twice.
         """
+        if stage.feature_aug is not None:
+            known = ("input", *self.layers, "pool", "fc")
+            for place in stage.feature_aug.places:
+                if place not in known:
+                    raise UnknownName(f"layer of backbone {self.recipe.backbone.name!r}", place, known)
+            if stage.mix is not None and stage.feature_aug.mixes_labels:
+                raise TailwiseError(
+                    f"a stage can mix labels once only: give it mix {stage.mix.name!r} or feature_aug "
+                    f"{stage.feature_aug.name!r}, not both"
+                )
         for objective in stage.objective:
             for name in objective.heads:
                 if name not in self.network.head.names:
@@ -89,14 +102,32 @@ class Task(nn.Module):
 
     def enter(self, stage: Stage) -> None:
         """Puts the components of a stage into the slots."""
-        self.mix, self.views, self.feature_aug = stage.mix, stage.views, stage.feature_aug
+        self.mix = None if stage.mix is None else stage.mix.bind(self.stats)
+        self.views, self.feature_aug = stage.views, stage.feature_aug
         self.stream_names = tuple(stage.streams)
         self.objectives = nn.ModuleList([objective.bind(self.stats) for objective in stage.objective])
+        self.needs_features = any(getattr(objective, "needs_features", False) for objective in self.objectives)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers of the backbone after which something can act."""
+        backbone = self.network.backbone
+        return backbone.layers if isinstance(backbone, Backbone) else ()
+
+    @property
+    def entered(self) -> tuple[str, ...]:
+        """Those of the :attr:`layers` after which the stage's feature augmentation acts."""
+        places = () if self.feature_aug is None else self.feature_aug.places
+        return tuple(layer for layer in self.layers if layer in places)
 
     def forward(self, batch: Batch) -> dict[str, Any]:
         """One step on this process's share of the global batch; see :meth:`outcome` for what comes back."""
         inputs = self.inputs(batch)
-        return self.outcome(self.network.maps(inputs.image), inputs, batch)
+        if not self.entered:
+            return self.outcome(self.network.maps(inputs.image), inputs, batch)
+        backbone = cast(Backbone, self.network.backbone)
+        maps = backbone.forward_layers(inputs.image, lambda layer, x: self.at_place(layer, x, inputs.targets, batch))
+        return self.outcome(maps, inputs, batch)
 
     def inputs(self, batch: Batch) -> Inputs:
         """Everything before the backbone: pixels, mix and views of all streams, one after the other."""
@@ -118,7 +149,21 @@ class Task(nn.Module):
             images.append(image)
             rows[view.stream] = (first, first + image.shape[0])
             first += image.shape[0]
-        return Inputs(images[0] if len(images) == 1 else torch.cat(images), targets, rows)
+        image = images[0] if len(images) == 1 else torch.cat(images)
+        return Inputs(self.at_place("input", image, targets, batch), targets, rows)
+
+    def at_place(self, place: str, x: Tensor, targets: Mapping[str, Target], batch: Batch) -> Tensor:
+        """What the stage's feature augmentation makes of ``x`` at this place; ``x`` itself where it does not act.
+
+        Args:
+            place: ``"input"``, a layer of the backbone, or ``"fc"``.
+            x: What stands there, ``B`` first.
+            targets: By stream, before feature augmentation.
+            batch: The batch.
+        """
+        if self.feature_aug is None or place not in self.feature_aug.places:
+            return x
+        return self.feature_aug.at_place(place, x, targets, batch["feature_aug"])
 
     def outcome(
         self, maps: Tensor, inputs: Inputs, batch: Batch, outputs: Mapping[str, Tensor] | None = None
@@ -142,9 +187,11 @@ class Task(nn.Module):
                 weight = self.network.head.classifier_weight
                 maps, targets = self.feature_aug(maps, targets, weight, batch["feature_aug"])
             outputs = cast(dict[str, Tensor], self.network.head(maps))
+            outputs = {name: self.at_place("fc", value, inputs.targets, batch) for name, value in outputs.items()}
+        shown = {**outputs, "features": HeadModule.pool(maps)} if self.needs_features else outputs
         parts: dict[str, Part] = {}
         for objective in self.objectives:
-            parts.update(objective(outputs, targets, inputs.rows))
+            parts.update(objective(shown, targets, inputs.rows))
         return {**self._total(parts), **self._hits(outputs, targets, inputs.rows)}
 
     def _total(self, parts: Mapping[str, Part]) -> dict[str, Any]:

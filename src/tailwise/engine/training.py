@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tailwise.core.rng import generator
 from tailwise.data.plan import EpochPlan, check_batches, make_plan
 from tailwise.data.source import BatchSource
 from tailwise.engine.checkpoint import Checkpoints, load_weights, not_finite
+from tailwise.engine.features import training_features
 from tailwise.engine.measure import Logs, Measures
 from tailwise.engine.optim import make_optimizer, restore_optimizer
 from tailwise.engine.prepare import Prepared
@@ -22,6 +24,7 @@ from tailwise.engine.recipe import Recipe, Stage
 from tailwise.engine.run_folder import RunFolder
 from tailwise.engine.runtime import Runtime
 from tailwise.engine.span import StageSpan, spans
+from tailwise.engine.start_from import check_start_from
 from tailwise.engine.step import EpochMeter, NotFiniteLoss, check_finite
 from tailwise.engine.task import Task
 from tailwise.engine.trainable import enter_modes, select_trainable
@@ -72,18 +75,23 @@ class Training:
         self.spans = spans(recipe.stages, prepared.index.stats.num_images)
         self.total_steps = sum(span.steps for span in self.spans)
         self.total_epochs = self.spans[-1].first_epoch + self.spans[-1].epochs
-        self.measures = Measures(recipe.evaluate, split, self.stats, runtime, self.total_epochs)
+        features = partial(training_features, recipe=recipe, prepared=prepared, runtime=runtime)
+        self.measures = Measures(recipe.evaluate, split, self.stats, runtime, self.total_epochs, features)
         seed = int(generator(recipe.seed, "initial weights").integers(2**62))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.task = Task(recipe, self.stats, runtime.sum, runtime.world)
         for stage in recipe.stages:
             self.task.check(stage)
+        for posthoc in recipe.evaluate.posthoc:
+            posthoc.check(self.task.network.head)
         self.dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
         self.task.to(runtime.device, self.dtype)
         self.network = self.task.network
         self.ema = ModelEmaV3(self.network, decay=recipe.ema) if recipe.ema is not None else None
         self.checkpoints = Checkpoints(folder.path)
+        if self.checkpoints.newest() is None:
+            check_start_from(recipe.stages, self.network)
         self.optimizer: torch.optim.Optimizer | None = None
         #: Position: the stage, the epoch of it that is next or running, and the steps of the whole run so far.
         self.stage_number, self.epoch, self.step = 0, 0, 0
@@ -159,6 +167,7 @@ class Training:
         self.step, self.seconds = int(state["global_step"]), float(state["seconds"])
         self._saved_step = self.step
         self.measures.restore(state["records"])
+        check_start_from(self.recipe.stages, self.network, self.stage_number + bool(state["entered"]))
 
     def enter(self) -> None:
         """Puts the stage's components, weights and optimiser in place."""

@@ -111,7 +111,8 @@ class Watchdog:
         text = str(shown) if ours else f"{type(shown).__name__}: {shown}".removesuffix(": ")
         self._board.note(blame or Failure(self.rank, f"failed: {text}", 2 if ours else 1))
         self._board.leave(Presence.FAILED, text)
-        self._wait_for(self._others if self.rank == 0 else [0], self.grace + 3 * self.interval)
+        alive = [number for number in self._others if blame is None or number != blame.rank]
+        self._wait_for(alive if self.rank == 0 else [0], self.grace + 3 * self.interval)
         if self.rank == 0:
             time.sleep(LINGER)
         elif ours:
@@ -189,7 +190,8 @@ class Watchdog:
         self._say(first)
         self._board.leave(Presence.ENDED)
         if self.rank == 0:
-            self._wait_for([n for n in self._others if n != first.rank], self.grace + 3 * self.interval)
+            alive = [number for number in self._others if number != first.rank]
+            self._wait_for(alive, self.grace + 3 * self.interval)
             time.sleep(LINGER)
         self._end(first.code)
 

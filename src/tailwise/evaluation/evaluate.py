@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from tailwise.data.index import Pool
 from tailwise.data.loader import evaluation_batches
 from tailwise.evaluation.confusion import Accumulator, Evaluation
+from tailwise.heads.base import HeadModule
+from tailwise.models.network import Network
 
 
 class Precision(Protocol):
@@ -93,11 +95,51 @@ def evaluate(
         device: Where the counts live.
     """
     accumulator = Accumulator(num_classes, device)
+    with measuring(network, precision):
+        for image, label in batches:
+            accumulator.update(network(image).float(), label)
+    return accumulator.compute()
+
+
+def evaluate_heads(
+    network: Network,
+    heads: Mapping[str, HeadModule],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    num_classes: int,
+    precision: Precision,
+    device: torch.device,
+) -> tuple[Evaluation, dict[str, Evaluation]]:
+    """Counts of a network, and of the same network with other heads, from one pass through the backbone.
+
+    Args:
+        network: Measured with its own head first.
+        heads: Other heads by name, on the same device.
+        batches: Images and labels of this rank.
+        num_classes: ``C``.
+        precision: Autocast for the forward pass.
+        device: Where the counts live.
+
+    Returns:
+        The counts of the network itself, and those of every other head by name.
+    """
+    own, others = Accumulator(num_classes, device), {name: Accumulator(num_classes, device) for name in heads}
+    for head in heads.values():
+        head.eval()
+    with measuring(network, precision):
+        for image, label in batches:
+            maps = network.maps(network.pixel(image))
+            own.update(network.head.predict(network.head(maps)).float(), label)
+            for name, head in heads.items():
+                others[name].update(head.predict(head(maps)).float(), label)
+    return own.compute(), {name: accumulator.compute() for name, accumulator in others.items()}
+
+
+@contextmanager
+def measuring(network: nn.Module, precision: Precision) -> Generator[None]:
+    """Evaluation mode without gradients under the precision's autocast; the modes are put back afterwards."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     with torch.no_grad(), precision.autocast():
-        for image, label in batches:
-            accumulator.update(network(image).float(), label)
+        yield
     for module, training in modes.items():
         module.training = training
-    return accumulator.compute()

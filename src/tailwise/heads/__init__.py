@@ -5,5 +5,6 @@ from __future__ import annotations
 from tailwise.heads.base import Head, HeadModule
 from tailwise.heads.cosine import Cosine
 from tailwise.heads.linear import Linear
+from tailwise.heads.lws import LWS
 
-__all__ = ["Cosine", "Head", "HeadModule", "Linear"]
+__all__ = ["LWS", "Cosine", "Head", "HeadModule", "Linear"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import typing
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -13,11 +14,18 @@ from tailwise.core.errors import TailwiseError, UnknownName
 from tailwise.core.registry import REGISTRY
 
 
+#: From the name of a layer and what it returned (``B`` first) to what the next layer gets, of the same shape.
+Between = Callable[[str, Tensor], Tensor]
+
+
 class Backbone(nn.Module, ABC):
     """Base of the networks: batch ``B``, image size ``H x W``, feature width ``D``, map size ``h x w``."""
 
     #: Feature width ``D`` of the maps.
     num_features: int
+
+    #: Names of the layers, first to last, after which :meth:`forward_layers` can be interrupted.
+    layers: tuple[str, ...] = ()
 
     #: Whether the forward pass treats channels only through the layers that :mod:`tailwise.models.stacked` widens, so
     #: that several networks can be computed as one. A layer with a forward pass of its own that depends on which
@@ -27,6 +35,15 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:
         """Feature maps ``[B, D, h, w]`` of images ``[B, 3, H, W]``."""
+
+    def forward_layers(self, x: Tensor, between: Between) -> Tensor:
+        """The same as :meth:`forward_features`, with a call of ``between`` after each of the :attr:`layers`.
+
+        Args:
+            x: Images ``[B, 3, H, W]``.
+            between: Gets the name of the layer and its maps; the next layer goes on with what it returns.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no layers to act between")
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as :meth:`forward_features`."""

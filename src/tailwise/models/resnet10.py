@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from tailwise.core.registry import register
-from tailwise.models.backbone import Backbone
+from tailwise.models.backbone import Backbone, Between
 
 
 class ResNet10(Backbone):
@@ -25,6 +25,7 @@ class ResNet10(Backbone):
     """
 
     stackable: ClassVar[bool] = True
+    layers = ("layer1", "layer2", "layer3", "layer4")
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -51,6 +52,13 @@ class ResNet10(Backbone):
     def forward_features(self, x: Tensor) -> Tensor:
         """``[B, 3, H, W]`` -> ``[B, 512 width, H / 32, W / 32]``, sizes rounded up."""
         return self.stages(self.stem(x))
+
+    def forward_layers(self, x: Tensor, between: Between) -> Tensor:
+        """The same, interrupted after each stage: ``layer1`` to ``layer4``."""
+        x = self.stem(x)
+        for name, stage in zip(self.layers, self.stages, strict=True):
+            x = between(name, stage(x))
+        return x
 
 
 def _down(in_channels: int, channels: int) -> BasicBlock:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tailwise.core.registry import register
-from tailwise.models.backbone import Backbone
+from tailwise.models.backbone import Backbone, Between
 
 
 def shortcut_a(x: Tensor, channels: int, stride: int, stack: int = 1) -> Tensor:
@@ -77,6 +77,7 @@ class ResNetCifar(Backbone):
     """
 
     stackable: ClassVar[bool] = True
+    layers = ("layer1", "layer2", "layer3")
 
     def __init__(self, depth: int, width: float = 1.0) -> None:
         super().__init__()
@@ -100,6 +101,13 @@ class ResNetCifar(Backbone):
         """``[B, 3, H, W]`` -> ``[B, 64 width, H / 4, W / 4]``, sizes rounded up."""
         x = F.relu(self.bn1(self.conv1(x)))
         return self.stage3(self.stage2(self.stage1(x)))
+
+    def forward_layers(self, x: Tensor, between: Between) -> Tensor:
+        """The same, interrupted after each stage: ``layer1`` to ``layer3``."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        for name, stage in zip(self.layers, (self.stage1, self.stage2, self.stage3), strict=True):
+            x = between(name, stage(x))
+        return x
 
 
 def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
 import torch
@@ -90,11 +90,31 @@ class StackedBackbone(nn.Module):
                 row[number] = buffer
                 buffer.data = row[number]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps ``[B, K, D, h, w]`` of normalised images ``[B, 3 K, H, W]``, three channels for each network in turn."""
+    def forward(
+        self, x: Tensor, layers: Collection[str] = (), between: Callable[[int, str, Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Maps ``[B, K, D, h, w]`` of normalised images ``[B, 3 K, H, W]``, three channels for each network in turn.
+
+        Args:
+            x: The images.
+            layers: Layers of the networks after which ``between`` is called for every network.
+            between: From the number of a network, the name of the layer and the network's maps to new maps of the same
+                shape.
+        """
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        return self.network.forward_features(x).unflatten(1, (self.size, self.num_features))
+        if between is None or not layers:
+            maps = self.network.forward_features(x)
+        else:
+
+            def for_each(layer: str, maps: Tensor) -> Tensor:
+                if layer not in layers:
+                    return maps
+                parts = maps.chunk(self.size, dim=1)
+                return torch.cat([between(number, layer, part) for number, part in enumerate(parts)], dim=1)
+
+            maps = self.network.forward_layers(x, for_each)
+        return maps.unflatten(1, (self.size, self.num_features))
 
     def trained(self) -> list[nn.Parameter]:
         """The stacked parameters that need a gradient, because one network at least trains its part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tailwise.core.errors import TailwiseError
-from tailwise.models.backbone import Backbone
+from tailwise.models.backbone import Backbone, Between
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,10 @@ class TimmBackbone(Backbone):
     Maps ``[B, h, w, D]`` are transposed; tokens ``[B, T, D]`` lose class and register tokens and return to their
     grid. What timm counts to a model's head (pooling, and in some models a last normalisation or convolution) is left
     out: the library's heads begin with the maps.
+
+    Its layers are the modules that timm describes as the model's stages (``feature_info``), under timm's names:
+    ``layer1`` to ``layer4`` in a ResNet, ``stages.0`` and so on in a ConvNeXt, ``blocks.0`` and so on in a transformer.
+    What they return has the model's own layout.
 
     Args:
         name: A name of ``timm.list_models()``, with or without a tag.
@@ -41,7 +46,12 @@ class TimmBackbone(Backbone):
         self._prefix_tokens = int(getattr(self.model, "num_prefix_tokens", 0))
         self._channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
         size = image_size or int(getattr(self.model, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[-1])
-        raw, unused = _probe(self.model, name, size)
+        stages = _stages(self.model)
+        raw, unused, calls = _probe(self.model, name, size, stages)
+        self.layers = tuple(layer for layer, count in calls.items() if count == 1)
+        self._between: Between | None = None
+        for layer in self.layers:
+            stages[layer].register_forward_hook(functools.partial(self._after, layer))
         self._stride = 1
         if raw.ndim == 3:
             side = math.isqrt(max(raw.shape[1] - self._prefix_tokens, 0))
@@ -65,6 +75,17 @@ class TimmBackbone(Backbone):
             height, width = x.shape[2] // self._stride, x.shape[3] // self._stride
             return features[:, self._prefix_tokens :].transpose(1, 2).unflatten(2, (height, width))
         return features.permute(0, 3, 1, 2) if self._channels_last else features
+
+    def forward_layers(self, x: Tensor, between: Between) -> Tensor:
+        """The same, interrupted after each of the :attr:`layers`."""
+        self._between = between
+        try:
+            return self.forward_features(x)
+        finally:
+            self._between = None
+
+    def _after(self, layer: str, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return output if self._between is None else self._between(layer, output)
 
 
 def _create(name: str, pretrained: bool, weights: str | None, image_size: int | None) -> nn.Module:
@@ -118,11 +139,29 @@ def _load(name: str, weights: str, options: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _probe(model: nn.Module, name: str, size: int) -> tuple[Tensor, set[str]]:
-    """The features of one blank image, and the names of the parameters that they do not depend on."""
+def _stages(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that timm describes as stages, by name; none for a model without such a description."""
+    described: Any = getattr(model, "feature_info", None) or ()
+    names = [item.get("module") for item in getattr(described, "info", described)]
+    modules = dict(model.named_modules())
+    return {name: modules[name] for name in names if name in modules}
+
+
+def _probe(
+    model: nn.Module, name: str, size: int, stages: dict[str, nn.Module]
+) -> tuple[Tensor, set[str], dict[str, int]]:
+    """The features of one blank image, the names of the parameters that they do not depend on, and how often each
+    stage returned a tensor.
+    """
     parameters = dict(model.named_parameters())
     training = model.training
     model.eval()
+    calls = dict.fromkeys(stages, 0)
+
+    def count(stage: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        calls[stage] += isinstance(output, Tensor)
+
+    hooks = [module.register_forward_hook(functools.partial(count, stage)) for stage, module in stages.items()]
     try:
         with torch.enable_grad():
             image = torch.zeros(1, 3, size, size, device=next(iter(parameters.values())).device)
@@ -138,7 +177,10 @@ def _probe(model: nn.Module, name: str, size: int) -> tuple[Tensor, set[str]]:
         ) from error
     finally:
         model.train(training)
-    return features.detach(), {key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+        for hook in hooks:
+            hook.remove()
+    unused = {key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+    return features.detach(), unused, calls
 
 
 def _remove(model: nn.Module, unused: set[str]) -> None:

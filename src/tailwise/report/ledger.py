@@ -30,10 +30,12 @@ class Result:
     Attributes:
         folder: The run folder.
         record: What ``result.json`` holds.
+        changed: The change of the classifier that the numbers are of; None for the network as it was trained.
     """
 
     folder: Path
     record: Mapping[str, Any]
+    changed: str | None = None
 
     @classmethod
     def from_folder(cls, path: Path | str) -> Result:
@@ -139,9 +141,21 @@ class Result:
         """Group accuracies of :attr:`selected` under any shot protocol."""
         return group_records(list(self.selected["per_class"]), self.class_counts, shots)
 
+    def posthoc(self) -> dict[str, Result]:
+        """The same run with each change of the classifier that was measured, by its label."""
+        changes: Mapping[str, Any] = self.record.get("posthoc") or {}
+        return {
+            label: Result(self.folder, {**self.record, **change, "posthoc": {}}, label)
+            for label, change in changes.items()
+        }
+
     def metrics(self) -> list[dict[str, Any]]:
-        """The log of the run."""
-        return read_metrics(self.folder)
+        """The log of the run; with a changed classifier its evaluations only, since training is that of the run."""
+        records = read_metrics(self.folder)
+        if self.changed is None:
+            return records
+        changes = [record for record in records if self.changed in (record.get("posthoc") or {})]
+        return [{**record, **record["posthoc"][self.changed]} for record in changes]
 
     def recipe_yaml(self) -> str | None:
         """Text of the complete recipe, or ``None`` when its file is gone."""
@@ -175,6 +189,20 @@ def one_per_seed(results: Sequence[Result]) -> list[Result]:
     for result in sorted(results, key=lambda item: str(item.record.get("date", ""))):
         newest[result.seed] = result
     return [newest[seed] for seed in sorted(newest)]
+
+
+def with_posthoc(groups: Mapping[str, Sequence[Result]]) -> dict[str, list[Result]]:
+    """The groups with one more for each change of the classifier, named ``<name> + <label>``, after its recipe's own.
+
+    Groups that were made in this way have no changes of their own, so a second call adds nothing.
+    """
+    found: dict[str, list[Result]] = {}
+    for name, results in groups.items():
+        found[name] = list(results)
+        for result in results:
+            for label, changed in result.posthoc().items():
+                found.setdefault(f"{name} + {label}", []).append(changed)
+    return found
 
 
 def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
@@ -211,16 +239,25 @@ def _checked(record: Any, file: Path) -> Mapping[str, Any]:
     missing = [name for name in _NEEDED if name not in record]
     if missing:
         raise DataError(f"{file}: {', '.join(missing)} missing")
-    size = len(record["class_names"])
     select = record["select"]
-    if select not in ("last", "best_on_test") or not isinstance(record.get(select), dict):
-        raise DataError(f"{file}: selects {select!r}, which it does not hold; one of last, best_on_test")
-    columns = (record["class_counts"], record[select].get("per_class", ()))
-    fits = all(isinstance(column, list) and len(column) == size for column in columns)
+    changes = record.get("posthoc") or {}
+    if not isinstance(changes, dict) or not all(isinstance(change, dict) for change in changes.values()):
+        raise DataError(f"{file}: posthoc must hold a record by the name of each change of the classifier")
+    for holder in (record, *changes.values()):
+        if select not in ("last", "best_on_test") or not isinstance(holder.get(select), dict):
+            raise DataError(f"{file}: selects {select!r}, which it does not hold; one of last, best_on_test")
+        if not _fits({**record, **holder}):
+            raise DataError(f"{file}: class names, counts, accuracies and confusion matrix are of different sizes")
+    return record
+
+
+def _fits(record: Mapping[str, Any]) -> bool:
+    size = len(record["class_names"])
+    columns = (record["class_counts"], record[record["select"]].get("per_class", ()))
+    if not all(isinstance(column, list) and len(column) == size for column in columns):
+        return False
     try:
         matrix_from_plain(record["confusion"], size)
     except (ValueError, TypeError, IndexError):
-        fits = False
-    if not fits:
-        raise DataError(f"{file}: class names, counts, accuracies and confusion matrix are of different sizes")
-    return record
+        return False
+    return True

@@ -22,7 +22,7 @@ from tailwise.analysis.reliability import reliability
 from tailwise.core.errors import RunError
 from tailwise.core.stats import ClassStats
 from tailwise.evaluation.shots import GROUPS, SHOT_PROTOCOLS
-from tailwise.report.ledger import Result, one_per_seed
+from tailwise.report.ledger import Result, one_per_seed, with_posthoc
 from tailwise.report.summary import sentences
 from tailwise.report.table import compare_table
 
@@ -62,6 +62,7 @@ def render_page(groups: Mapping[str, Sequence[Result]]) -> str:
     Raises:
         DataError: No result, or results of different classes.
     """
+    groups = with_posthoc(groups)
     table = compare_table(groups)
     chosen = {name: one_per_seed(results) for name, results in groups.items() if results}
     first = next(iter(chosen.values()))[0]
@@ -70,7 +71,8 @@ def render_page(groups: Mapping[str, Sequence[Result]]) -> str:
         loader=PackageLoader("tailwise.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("page.html.j2").render(
-        title=f"{' · '.join(chosen)} on {first.data.get('name')}",
+        title=f"{' · '.join(name for name, row in chosen.items() if row[0].changed is None)} on "
+        f"{first.data.get('name')}",
         sentences=sentences(table, chosen),
         table=table,
         first=first,
@@ -80,7 +82,7 @@ def render_page(groups: Mapping[str, Sequence[Result]]) -> str:
         unreadable=list(first.data.get("unreadable") or ()),
         figures=_figures(chosen),
         worst={name: worst_classes(results[0], _num_worst(first)) for name, results in chosen.items()},
-        runs=[(name, result) for name, results in chosen.items() for result in results],
+        runs=[(name, result) for name, results in chosen.items() for result in results if result.changed is None],
         recipes=_recipes(chosen),
     )
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tailwise.core.errors import DataError
 from tailwise.evaluation.shots import GROUPS, SHOT_PROTOCOLS
-from tailwise.report.ledger import Result, one_per_seed
+from tailwise.report.ledger import Result, one_per_seed, with_posthoc
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
@@ -85,6 +85,8 @@ class Table:
 def compare_table(groups: Mapping[str, Sequence[Result]]) -> Table:
     """Compares recipes on the evaluation that each recipe selects.
 
+    Changes of the classifier are rows of their own below their recipe.
+
     Args:
         groups: Name -> results that differ in the seed only; the first one is the reference of the differences. Of
             several results with one seed the newest counts.
@@ -92,6 +94,7 @@ def compare_table(groups: Mapping[str, Sequence[Result]]) -> Table:
     Raises:
         DataError: Nothing to compare, or the results are not about the same classes.
     """
+    groups = with_posthoc(groups)
     chosen = {name: one_per_seed(results) for name, results in groups.items() if results}
     check_comparable(chosen)
     reference = next(iter(chosen))
@@ -272,6 +275,8 @@ def _notes(
     notes.append(f"Classes a group: {sizes} (protocol {shots}, {rank}).")
     if unbalanced:
         notes.append("The test set is not balanced: 'balanced' is the mean of the class accuracies.")
+    if any(result.changed is not None for result in results):
+        notes.append("A row 'recipe + change' is the recipe's own network with its classifier changed after training.")
     first, *others = ({result.seed for result in row} for row in chosen.values())
     if any(first & seeds for seeds in others):
         notes.append("Differences are paired: same seed against same seed.")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from tailwise.samplers.base import Sampler
+from tailwise.samplers.over import Over
 from tailwise.samplers.power import Power
+from tailwise.samplers.progressive import Progressive
 from tailwise.samplers.torch_sampler import EpochSampler
+from tailwise.samplers.under import Under
 
-__all__ = ["EpochSampler", "Power", "Sampler"]
+__all__ = ["EpochSampler", "Over", "Power", "Progressive", "Sampler", "Under"]

@@ -44,6 +44,24 @@ class ClassPools:
         order = np.argsort(labels, kind="stable").astype(np.int64)
         return cls(order, np.cumsum(sizes) - sizes, sizes)
 
+    def require(self, wanted: NDArray[np.bool_]) -> None:
+        """Refuses to draw from a class without images.
+
+        Args:
+            wanted: The classes that can be drawn, shape ``[C]``.
+
+        Raises:
+            DataError: Some of them have no images; names the first ten.
+        """
+        missing = np.flatnonzero(wanted & (self.sizes == 0))
+        if missing.size:
+            raise DataError(f"{missing.size} of {wanted.size} classes have no images (labels {missing[:10].tolist()})")
+
+    def shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """:attr:`order` with the images of every class in random order, shape ``[N]``."""
+        classes = np.repeat(np.arange(self.sizes.size), self.sizes)
+        return self.order[np.lexsort((rng.random(self.order.size), classes))]
+
 
 class Sampler(Slot, ABC):
     """Base of all samplers. A subclass is a frozen dataclass that gives a probability to every class.
@@ -62,6 +80,14 @@ class Sampler(Slot, ABC):
             stats: The class counts.
             progress: Position in the stage, 0 at its start and 1 at its end.
         """
+
+    def epoch_size(self, stats: ClassStats) -> int:
+        """How many images one pass of this way of sampling has; here as many as there are training images.
+
+        Nothing depends on it: an epoch has as many steps as its stage says, by default training images over batch,
+        whatever the sampler (zhang2021bag's code does the same). It serves those who want another length.
+        """
+        return stats.num_images
 
     def draw(
         self, labels: NDArray[np.int64], stats: ClassStats, progress: float, n: int, rng: np.random.Generator
@@ -97,7 +123,17 @@ class Sampler(Slot, ABC):
         mass = self.class_mass(stats, progress)
         if mass.shape != (stats.num_classes,) or not (mass >= 0).all() or abs(mass.sum() - 1) > 1e-9:
             raise ValueError(f"{type(self).__name__}.class_mass must be [C] probabilities with sum 1, got {mass}")
-        missing = np.flatnonzero((mass > 0) & (pools.sizes == 0))
-        if missing.size:
-            raise DataError(f"{missing.size} of {mass.size} classes have no images (labels {missing[:10].tolist()})")
+        pools.require(mass > 0)
         return rng.choice(stats.num_classes, size=n, p=mass).astype(np.int64)
+
+
+def cycle(pool: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The first ``n`` items of successive random permutations of the pool.
+
+    Args:
+        pool: What to draw from, shape ``[P]``; it may be empty when ``n`` is 0.
+        n: How many.
+        rng: The only source of randomness.
+    """
+    rounds = -(-n // max(pool.size, 1))
+    return rng.permuted(np.tile(pool, (rounds, 1)), axis=1).reshape(-1)[:n]

@@ -11,20 +11,26 @@ from numpy.typing import NDArray
 from tailwise.core.registry import register
 from tailwise.core.spec import frozen
 from tailwise.core.stats import ClassStats
-from tailwise.samplers.base import ClassPools, Sampler
+from tailwise.samplers.base import ClassPools, Sampler, cycle
 
 
 @register(
     "power",
     paper="kang2020decoupling",
-    presets={"instance_balanced": {"q": 1.0}, "square_root": {"q": 0.5}, "class_balanced": {"q": 0.0}},
+    presets={
+        "instance_balanced": {"q": 1.0},
+        "square_root": {"q": 0.5},
+        "class_balanced": {"q": 0.0},
+        "reversed": {"q": -1.0},
+    },
 )
 @frozen
 class Power(Sampler):
     r"""Class probabilities :math:`p_c = n_c^q / \sum_j n_j^q` (Eq. 1).
 
     ``q`` = 1 is instance-balanced, 1/2 square-root and 0 class-balanced sampling; below 0 the tail is drawn more often
-    than the head. The ways to draw within a class:
+    than the head, and -1 is the reversed sampler of zhou2020bbn, whose class weights are ``n_max / n_c``. The ways to
+    draw within a class:
 
     - ``replacement``: every draw is independent of the others (zhang2021bag).
     - ``cycle``: a class shows all of its images in random order before one of them returns. The paper's own code
@@ -64,17 +70,11 @@ class Power(Sampler):
             return super().draw(labels, stats, progress, n, rng)
         pools = ClassPools.from_labels(labels, stats.num_classes)
         if self.within == "auto":
-            return _cycle(np.arange(pools.order.size), n, rng)
+            return cycle(np.arange(pools.order.size), n, rng)
         classes = self.draw_classes(pools, stats, progress, n, rng)
         positions = np.empty(n, dtype=np.int64)
         slots = np.argsort(classes, kind="stable")
         bounds = np.cumsum(np.bincount(classes, minlength=stats.num_classes))
         for start, size, of_class in zip(pools.starts, pools.sizes, np.split(slots, bounds[:-1]), strict=True):
-            positions[of_class] = _cycle(pools.order[start : start + size], of_class.size, rng)
+            positions[of_class] = cycle(pools.order[start : start + size], of_class.size, rng)
         return positions
-
-
-def _cycle(pool: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The first ``n`` items of successive random permutations of the pool."""
-    rounds = -(-n // max(pool.size, 1))
-    return rng.permuted(np.tile(pool, (rounds, 1)), axis=1).reshape(-1)[:n]

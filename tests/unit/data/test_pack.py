@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from tailwise.core.errors import DataError
 from tailwise.data import pack_folder, pack_writer
-from tailwise.data.images import decode
+from tailwise.data.images import Progress, decode
 from tailwise.data.open import Splits, open_data
 from tailwise.data.pack import open_pack
-from tailwise.data.pack_format import RECORD, Header
+from tailwise.data.pack_format import RECORD, Header, Mode
 from tailwise.data.pack_pixels import expected_bytes, packed_pixels
 from tailwise.data.pack_verify import damaged_images
 from tailwise.data.pack_writer import new_header, write_pack
@@ -44,8 +45,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def header(splits: Splits, mode: str = "short", size: int = 16) -> Header:
-    return new_header(splits, mode, size, COMMAND)  # pyright: ignore[reportArgumentType]
+def header(splits: Splits, mode: Mode = "short", size: int = 16) -> Header:
+    return new_header(splits, mode, size, COMMAND)
 
 
 def test_a_square_pack_holds_what_decoding_gives(splits: Splits, tmp_path: Path) -> None:
@@ -123,9 +124,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     original = pack_writer.packed_pixels
 
-    def noted(pool, position, *rest):
+    def noted(pool: Pool, position: int, mode: Mode, size: int) -> NDArray[np.uint8]:
         seen.append(pool.name_of(position))
-        return original(pool, position, *rest)
+        return original(pool, position, mode, size)
 
     monkeypatch.setattr(pack_writer, "packed_pixels", noted)
     return seen
@@ -135,7 +136,7 @@ def names(splits: Splits) -> list[str]:
     return [pool.name_of(at) for pool in (splits.train, splits.test) for at in range(len(pool))]
 
 
-def interrupt(after: int):
+def interrupt(after: int) -> Progress:
     def stop(done: int, total: int) -> None:
         assert total == 24
         if done == after:

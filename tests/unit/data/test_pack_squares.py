@@ -9,6 +9,7 @@ from PIL import Image
 from tailwise.data.images import decode
 from tailwise.data.open import Splits, open_data
 from tailwise.data.pack import PackedImages, open_pack
+from tailwise.data.pack_format import Mode
 from tailwise.data.pack_squares import packed_squares
 from tailwise.data.pack_writer import new_header, write_pack
 from tailwise.data.pool import Pool
@@ -29,8 +30,8 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     return open_data("folder", location=base)
 
 
-def packed(splits: Splits, folder: Path, mode: str, size: int) -> PackedImages:
-    write_pack(folder, splits, new_header(splits, mode, size, ""))  # pyright: ignore[reportArgumentType]
+def packed(splits: Splits, folder: Path, mode: Mode, size: int) -> PackedImages:
+    write_pack(folder, splits, new_header(splits, mode, size, ""))
     return open_pack(folder, splits).train
 
 
@@ -39,7 +40,7 @@ EVERY = np.arange(6)
 
 @pytest.mark.parametrize("mode", ["short", "square"])
 def test_where_the_pack_has_the_size_the_centre_is_cut_and_nothing_resized(
-    splits: Splits, tmp_path: Path, mode: str
+    splits: Splits, tmp_path: Path, mode: Mode
 ) -> None:
     images = packed(splits, tmp_path / "pack", mode, 16)
     for number, square in enumerate(packed_squares(images, EVERY, 14, zoom=16 / 14)):

@@ -35,8 +35,10 @@ def plan(jitter: float = 0.4, *, packed: bool = True, seed: int = 0) -> EpochPla
 def test_boxes_are_drawn_for_the_images_that_are_shown() -> None:
     for name, stream in plan().streams.items():
         expected = draw_boxes(SIZES[stream.index], generator(0, 1, 2, f"{name}/box"))
-        assert np.array_equal(stream.box, expected)
+        assert stream.box is not None
         assert stream.jitter is not None
+        assert stream.jitter_order is not None
+        assert np.array_equal(stream.box, expected)
         assert stream.jitter.shape == (*stream.index.shape, 3)
         assert 0.6 <= stream.jitter.min() < 0.7 < 1.3 < stream.jitter.max() <= 1.4
         assert (np.sort(stream.jitter_order, axis=-1) == [0, 1, 2]).all()

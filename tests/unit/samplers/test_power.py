@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats as statistics
 
 from tailwise.core.errors import TailwiseError
 from tailwise.core.registry import REGISTRY
@@ -43,6 +44,16 @@ def test_presets_are_the_three_usual_powers() -> None:
     for name, mass in expected.items():
         np.testing.assert_allclose(REGISTRY.make("samplers", name).class_mass(stats, 0.0), mass, rtol=1e-12)
     assert from_plain(Sampler, "class-balanced") == Power(q=0.0)
+
+
+def test_the_reversed_sampler_has_the_weights_of_bbn() -> None:
+    counts = [500, 60, 5]
+    weights = [max(counts) / count for count in counts]
+    mass = REGISTRY.make("samplers", "reversed").class_mass(ClassStats(counts), 0.3)
+    np.testing.assert_allclose(mass, [weight / sum(weights) for weight in weights], rtol=1e-12)
+    labels = shuffled_labels(counts)
+    drawn = np.bincount(labels[Power(q=-1.0).draw(labels, ClassStats(counts), 0.0, 20_000, generator(2))])
+    assert statistics.chisquare(drawn, 20_000 * mass).pvalue > 1e-4
 
 
 def test_extreme_powers_stay_probabilities() -> None:
