@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -89,6 +90,7 @@ def measure(options: Options, folder: Path) -> tuple[Table, list[str]]:
         f"on average; median of {options.repeats} passes that take turns; the main process computes with "
         f"{torch.get_num_threads()} thread{'s'[: torch.get_num_threads() != 1]}",
         describe_machine(CPU),
+        f"`python -m benchmarks.loader {' '.join(sys.argv[1:])}`",
     ]
 
 

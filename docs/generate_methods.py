@@ -26,6 +26,8 @@ USES = {
     "backbones": "tailwise train --with backbone={name}",
     "mixes": "tailwise train --with mix={name}",
     "feature_augs": "tailwise train --with feature_aug={name}",
+    "generators": "tailwise train cam-balance-sampling --with generate={name}",
+    "posthocs": "tailwise evaluate RUN --posthoc {name}",
     "recipes": "tailwise train {name}",
 }
 

@@ -82,6 +82,7 @@ def test_a_sharded_strategy_in_a_recipe_file_is_refused_with_the_allowed_ones() 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["torchrun", "--devices"])
 def test_a_batch_that_the_processes_cannot_share_is_said_once(tmp_path: Path, launcher: str) -> None:
     command = [*TRAIN, "--stages.0.streams.main.batch", "33", "--out", str(tmp_path / "run")]

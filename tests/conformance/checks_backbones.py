@@ -79,6 +79,31 @@ def check_compiles(build: Build) -> None:
     assert_close(compiled(images()), network.forward_features(images()))
 
 
+def check_layers(build: Build) -> None:
+    """Entering the network between its layers and changing nothing is the ordinary forward pass; changes take effect.
+
+    Traced as one graph, too.
+    """
+    network = build(0.25).eval()
+    visited: list[str] = []
+
+    def look(layer: str, maps: torch.Tensor) -> torch.Tensor:
+        visited.append(layer)
+        return maps
+
+    expected = network.forward_features(images())
+    assert torch.equal(network.forward_layers(images(), look), expected)
+    assert tuple(visited) == network.layers
+    assert network.layers
+
+    def swap(layer: str, maps: torch.Tensor) -> torch.Tensor:
+        return maps.flip(0) if layer == network.layers[-2] else maps
+
+    torch.compiler.reset()
+    compiled = torch.compile(network.forward_layers, fullgraph=True, backend="eager")
+    assert_close(compiled(images(), swap), expected.flip(0))
+
+
 def check_meta(build: Build) -> None:
     """It runs without data, so nothing in it waits for a value on the device."""
     with torch.device("meta"):
@@ -100,4 +125,13 @@ def check_stacked(build: Build) -> None:
     check_equal_training(networks, size=(33, 17), batch=4, tolerance=1e-4, gradient_tolerance=0.1, steps=1)
 
 
-CHECKS = (check_maps, check_gradients, check_state, check_formats, check_compiles, check_meta, check_stacked)
+CHECKS = (
+    check_maps,
+    check_gradients,
+    check_state,
+    check_formats,
+    check_compiles,
+    check_layers,
+    check_meta,
+    check_stacked,
+)

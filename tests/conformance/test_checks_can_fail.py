@@ -215,6 +215,7 @@ BROKEN_BACKBONES: dict[str, Callable[[float], BrokenNetwork]] = {
     "check_state": a_network("state"),
     "check_formats": a_network("memory"),
     "check_compiles": a_network("branch"),
+    "check_layers": a_network("channels"),
     "check_meta": a_network("item"),
     "check_stacked": a_network("channels"),
 }

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ["-m", "tests.ddp.launched_worker"]
 
@@ -46,6 +48,7 @@ def check(zero: dict[str, Any], one: dict[str, Any]) -> None:
     assert (zero["silent"], one["silent"]) == (False, True)
 
 
+@pytest.mark.slow
 def test_two_processes_of_a_module_meet_and_one_of_them_speaks(tmp_path: Path) -> None:
     run = start(MODULE, tmp_path, "meet")
     assert run.returncode == 0, run.stderr[-3000:]
@@ -62,6 +65,7 @@ def test_two_processes_of_a_command_meet_and_the_death_of_one_ends_the_other_wit
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -6,26 +6,17 @@ tests of their own.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.ddp.conftest import Pairs
+from tests.ddp.scenarios import SILENCE
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    folder = tmp_path_factory.mktemp("failures")
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.ddp.failing_worker", str(folder)]
-    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads((folder / "found.json").read_text())
+def found(pairs: Pairs) -> dict[str, list[dict[str, Any]]]:
+    return pairs.found
 
 
 def last_line(process: dict[str, Any]) -> str:
@@ -60,7 +51,7 @@ def test_an_error_of_the_first_process_ends_those_that_wait_for_it(found: dict[s
 @pytest.mark.parametrize("scenario", ["rank_1_is_killed", "rank_1_is_suspended"])
 def test_a_process_that_falls_silent_ends_the_others(found: dict[str, Any], scenario: str) -> None:
     zero, _ = found[scenario]
-    assert zero["said"] == "stopped: process 1 of 2 has not answered for 3 seconds\n"
+    assert zero["said"] == f"stopped: process 1 of 2 has not answered for {SILENCE:.0f} seconds\n"
     assert zero["code"] == 1
     assert zero["seconds"] < 60
 
@@ -82,6 +73,17 @@ def test_an_error_that_all_processes_have_is_said_once(found: dict[str, Any]) ->
     assert zero["said"] == "error: nobody can read the images\n"
     assert one["said"] == ""
     assert zero["code"] == one["code"] == 2
+
+
+def test_a_batch_that_the_processes_cannot_share_is_said_once(pairs: Pairs) -> None:
+    zero, one = pairs.found["bad_batch"]
+    assert zero["said"] == (
+        "error: stream 'main' has a global batch of 33, which 2 processes cannot share evenly; the nearest batch that "
+        "works is 32\n"
+    )
+    assert one["said"] == ""
+    assert zero["code"] == one["code"] == 2
+    assert not (pairs.folder / "bad-batch").exists()
 
 
 @pytest.mark.parametrize("scenario", ["slurm_tasks_meet", "machines_meet"])

@@ -6,37 +6,19 @@ the resumed run is that of the final number of processes from its beginning, up 
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tailwise.engine.train import train
-from tests.ddp import resume_worker
-from tests.ddp.resume_worker import CUTS, EPOCHS, STEPS
+from tests.ddp.conftest import Pairs
+from tests.ddp.resume import CUTS, EPOCHS, STEPS
 from tests.helpers import metrics_of, result_of, weights_of
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("resume")
-    train(resume_worker.recipe(), folder / "whole-1")
-    for step in CUTS:
-        resume_worker.begin(folder / f"from-1-at-{step}", step, asks=True)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, "-m", "tests.ddp.resume_worker", str(folder)]
-    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-    for step in CUTS:
-        assert not (folder / f"from-2-at-{step}" / "result.json").exists()
-        train(resume_worker.recipe(), folder / f"from-2-at-{step}", resume=True)
-    return folder
+def folder(pairs: Pairs) -> Path:
+    return pairs.folder
 
 
 @pytest.mark.parametrize("step", CUTS)

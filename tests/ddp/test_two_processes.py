@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +10,13 @@ import pytest
 import torch
 
 from tailwise.cli import main
-from tests.ddp import worker
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.ddp import equality
+from tests.ddp.conftest import Pairs
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ddp")
-    worker.main(folder)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, "-m", "tests.ddp.worker", str(folder)]
-    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-    return folder
+def folder(pairs: Pairs) -> Path:
+    return pairs.folder
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +25,7 @@ def found(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return one, [torch.load(folder / f"world2-rank{rank}.pt") for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("case", sorted(worker.cases()))
+@pytest.mark.parametrize("case", sorted(equality.cases()))
 def test_loss_gradients_and_one_step_equal_those_of_one_process(found: Any, case: str) -> None:
     one, ranks = found[0][case], [rank[case] for rank in found[1]]
     assert any(name.startswith("grad.") for name in one)
@@ -57,10 +46,10 @@ def test_batches_of_both_processes_are_together_those_of_one(found: Any) -> None
             assert torch.equal(rank[epoch], positions[:, number::2])
 
 
-def test_the_reported_numbers_are_those_of_the_saved_model(folder: Path) -> None:
-    run = folder / "run-world2"
-    assert main(["evaluate", str(run), "--device", "cpu", "--out", str(folder / "again.json")]) == 0
-    reported, again = json.loads((run / "result.json").read_text()), json.loads((folder / "again.json").read_text())
+def test_the_reported_numbers_are_those_of_the_saved_model(folder: Path, tmp_path: Path) -> None:
+    run, out = folder / "run-world2", tmp_path / "again.json"
+    assert main(["evaluate", str(run), "--device", "cpu", "--out", str(out)]) == 0
+    reported, again = json.loads((run / "result.json").read_text()), json.loads(out.read_text())
     assert again["confusion"] == reported["confusion"]
     assert again["nll"] == pytest.approx(reported["last"]["nll"], rel=1e-5)
 

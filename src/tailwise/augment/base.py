@@ -58,6 +58,70 @@ class BoundMix(nn.Module):
         return self.mix(image, label, row)
 
 
+class Generate(Slot):
+    """Makes further images of a stream from its training images, in pixel space, before crop and flip.
+
+    A class with ``n_c`` images gets ``m_c`` generated ones. A draw of the class shows one of them with the probability
+    ``m_c / (n_c + m_c)``; the sampler and its class probabilities know the original counts only.
+    """
+
+    kind: ClassVar[str] = "generators"
+
+    @property
+    def needs_maps(self) -> bool:
+        """Whether it needs class activation maps, so that a classifier must be trained before."""
+        return False
+
+    @property
+    def other_crops(self) -> bool:
+        """Whether the maps are those of other random crops of the images than the ones that are shown."""
+        return False
+
+    def numbers(self, stats: ClassStats) -> NDArray[np.int64]:
+        """Generated images ``m_c`` of every class, shape ``[C]``."""
+        raise TypeError(f"{type(self).__name__} does not define numbers")
+
+    def draw(
+        self,
+        index: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        stats: ClassStats,
+        rng: np.random.Generator,
+        once: np.random.Generator,
+    ) -> tuple[NDArray[np.int64], Draws]:
+        """Which draws of an epoch show generated images, and how these are made.
+
+        Args:
+            index: What the sampler drew, ``[S,B]``.
+            labels: Of the training index, ``[N]``.
+            stats: The class counts.
+            rng: For this epoch.
+            once: The same at the beginning of every epoch, for what is fixed once and for all.
+
+        Returns:
+            The index with the sources of generated images, and arrays of :class:`~tailwise.data.plan.StreamPlan`.
+        """
+        raise TypeError(f"{type(self).__name__} does not define draw")
+
+    def bind(self) -> BoundGenerate:
+        """The module that makes the images."""
+        raise TypeError(f"{type(self).__name__} does not define bind")
+
+
+class BoundGenerate(nn.Module):
+    """Makes the generated images of a batch; the others stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Class activation maps of the training images, float16 ``[N,h,w]`` in [0, 1]. Not a buffer: it is not saved
+        #: with the weights, not sent to other processes, and keeps its type.
+        self.maps: Tensor | None = None
+
+    def forward(self, stream: Mapping[str, Tensor]) -> Tensor:
+        """Images ``[B,3,H,W]`` of a stream of a batch: whole ones in its type, or crops of packed ones in float32."""
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+
 class View(Slot):
     """Derives one more stream from those of the batch, for example rotated copies with the angle as label."""
 

@@ -36,8 +36,8 @@ def color_jitter(image: Tensor, factor: Tensor, order: Tensor) -> Tensor:
 
     All three changes are ``factor * image + (1 - factor) * other``, cut to the range; ``other`` is black, the mean of
     the grey picture, or the grey picture. The numbers are those of torchvision's ``adjust_brightness``,
-    ``adjust_contrast`` and ``adjust_saturation`` on floating-point images. Deviation from the host path: there each
-    change is rounded to 8 bits.
+    ``adjust_contrast`` and ``adjust_saturation`` on floating-point images. Deviation from the host path: its
+    images are rounded to 8 bits once more, after the last change.
 
     Args:
         image: float ``[B,3,H,W]`` from 0 to 255.

@@ -19,10 +19,12 @@ from tailwise.core.types import MixedTarget
 @register("cutmix", paper="yun2019cutmix")
 @frozen
 class CutMix(Mix):
-    r"""CutMix: the box has :math:`\sqrt{1 - \lambda}` of the image's height and width, before it is cut at the border.
+    r"""CutMix: a box of each image is replaced by that of another one, and labels are mixed by area.
 
-    Its centre is a uniform pixel. As in the paper's code, lengths are rounded down to even numbers, and the share of
-    the first label is the area that is really left of the first image.
+    The box has :math:`\sqrt{1 - \lambda}` of the image's height and width, with :math:`\lambda \sim
+    \mathrm{Beta}(\alpha, \alpha)`, before it is cut at the border. Its centre is a uniform pixel. As in the paper's
+    code, lengths are rounded down to even numbers, and the share of the first label is the area that is really left of
+    the first image.
 
     Args:
         alpha: Both parameters of the Beta distribution of :math:`\lambda`, above 0.

@@ -25,10 +25,12 @@ from tailwise.heads.base import HeadModule
 )
 @frozen
 class ManifoldMixup(FeatureAug):
-    r"""Manifold mixup: :math:`\lambda g_k(x_i) + (1 - \lambda) g_k(x_j)`, :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`.
+    r"""Manifold mixup: what a layer gives is mixed, and labels with it.
 
-    The samples of every stream are mixed among themselves by a random permutation; views are left as they are. With
-    several processes each pairs the samples of its own share.
+    Sample :math:`i` goes on with :math:`\lambda g_k(x_i) + (1 - \lambda) g_k(x_j)`, where :math:`g_k` is the network up
+    to layer :math:`k` and :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`. The samples of every stream are mixed
+    among themselves by a random permutation; views are left as they are. With several processes each pairs the samples
+    of its own share.
 
     Global average pooling and a linear classifier are linear, so mixing the last maps, the pooled features or the
     logits comes to the same; a cosine classifier tells the last two apart.

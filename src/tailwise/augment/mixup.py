@@ -18,10 +18,11 @@ from tailwise.core.types import MixedTarget
 @register("mixup", paper="zhang2018mixup", presets={"mixup_per_sample": {"per": "sample"}})
 @frozen
 class Mixup(Mix):
-    r"""Input mixup: :math:`\lambda x_i + (1 - \lambda) x_j`, :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`.
+    r"""Input mixup: pairs of images are mixed, and their labels in the same proportion.
 
-    The pairs are a random permutation of the batch; an image may meet itself or one of its own class. With several
-    processes each pairs the images of its own share.
+    An image becomes :math:`\lambda x_i + (1 - \lambda) x_j` with :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`,
+    and its loss is :math:`\lambda L(y_i) + (1 - \lambda) L(y_j)`. The pairs are a random permutation of the batch; an
+    image may meet itself or one of its own class. With several processes each pairs the images of its own share.
 
     Args:
         alpha: :math:`\alpha`, above 0.

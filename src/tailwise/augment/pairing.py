@@ -26,7 +26,7 @@ def check_per(value: str) -> None:
 
 
 def draw_pairs(rng: np.random.Generator, steps: int, batch: int, alpha: float, per: Per) -> Draws:
-    """``order``, int64 ``[steps, batch]``, and ``lam`` from Beta(alpha, alpha), float32 ``[steps]`` or ``[steps, batch]``.
+    """A random order of every batch, and its proportions from Beta(alpha, alpha).
 
     Args:
         rng: The only source of randomness.
@@ -34,6 +34,9 @@ def draw_pairs(rng: np.random.Generator, steps: int, batch: int, alpha: float, p
         batch: Samples of a step.
         alpha: Both parameters of the Beta distribution, above 0.
         per: How many proportions a step has.
+
+    Returns:
+        ``order``, int64 ``[steps, batch]``, and ``lam``, float32 ``[steps]`` or ``[steps, batch]``.
     """
     order = rng.permuted(np.tile(np.arange(batch), (steps, 1)), axis=1)
     lam = rng.beta(alpha, alpha, steps if per == "batch" else (steps, batch))

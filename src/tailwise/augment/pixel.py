@@ -36,18 +36,20 @@ class Pixel(nn.Module):
         shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
         return (image.to(shift.dtype) - shift) * scale
 
-    def augment(self, stream: Mapping[str, Tensor]) -> Tensor:
+    def augment(self, stream: Mapping[str, Tensor], generate: nn.Module | None = None) -> Tensor:
         """Normalised float images ``[B,3,H,W]`` of one stream of a training batch, augmented by the plan's draws.
 
         Args:
             stream: Either ``image``, ``crop`` and ``flip`` as :meth:`forward` takes them, or what
                 :func:`~tailwise.augment.crop_resize.crop_resize` takes: packed pixels ``flat`` with ``offset``,
                 ``width``, ``box``, ``flip`` and ``grid``, and ``jitter`` and ``jitter_order`` when colours change too.
+            generate: Puts generated images in the place of some; see :class:`tailwise.augment.base.BoundGenerate`.
         """
         if "flat" not in stream:
-            return self(stream["image"], stream["crop"], stream["flip"])
+            image = stream["image"] if generate is None else generate(stream)
+            return self(image, stream["crop"], stream["flip"])
         names = ("flat", "offset", "width", "box", "flip", "grid")
-        image = crop_resize(*(stream[name] for name in names))
+        image = crop_resize(*(stream[name] for name in names)) if generate is None else generate(stream)
         if "jitter" in stream:
             image = color_jitter(image, stream["jitter"], stream["jitter_order"])
         return self(image)

@@ -21,7 +21,7 @@ from tailwise.core.types import MixedTarget
 @register("remix", paper="chou2020remix", presets={"remix_official": {"labels": "batch_mean"}})
 @frozen
 class Remix(Mix):
-    r"""Input mixup with a share of its own for the labels.
+    r"""Input mixup whose label goes to the rarer class of an unequal pair.
 
     The share of the first label is 0 where :math:`n_i / n_j \ge \kappa` and :math:`\lambda < \tau`, 1 where
     :math:`n_i / n_j \le 1 / \kappa` and :math:`1 - \lambda < \tau`, and :math:`\lambda` elsewhere. Where both hold,

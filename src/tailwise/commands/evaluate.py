@@ -138,15 +138,16 @@ def _features(options: EvaluateOptions, recipe: Recipe, network: Network, runtim
 def _changes(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row for the network as it was trained and for each change of its classifier."""
     table = Table(title="changes of the classifier", title_justify="left")
-    table.add_column("classifier")
+    table.add_column("classifier", min_width=max(map(len, summaries)))
     groups = list(next(iter(summaries.values()))["groups"])
-    for name in ("top-1", *groups, "harmonic mean", "worst class", "ECE", "NLL"):
-        table.add_column(name, justify="right")
+    for name in ("top-1", *groups, "harmonic mean", "worst class", "ECE"):
+        table.add_column(f"{name} (%)", justify="right")
+    table.add_column("NLL (nats)", justify="right")
     for label, summary in summaries.items():
         accuracies = [summary["groups"][group]["accuracy"] for group in groups]
         measures = [summary[name] for name in ("harmonic_mean", "worst_class", "ece")]
-        cells = ["-" if value is None else f"{value:.2f} %" for value in (summary["top1"], *accuracies, *measures)]
-        table.add_row(label, *cells, "-" if summary["nll"] is None else f"{summary['nll']:.3f} nats")
+        cells = ["-" if value is None else f"{value:.2f}" for value in (summary["top1"], *accuracies, *measures)]
+        table.add_row(label, *cells, "-" if summary["nll"] is None else f"{summary['nll']:.3f}")
     return table
 
 

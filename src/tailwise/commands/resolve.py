@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tailwise.augment.base import FeatureAug, Mix
+from tailwise.augment.base import FeatureAug, Generate, Mix
 from tailwise.core.errors import TailwiseError, UnknownName, suggest
 from tailwise.core.registry import REGISTRY, Slot
 from tailwise.core.spec import SpecError, from_plain, parse_call, to_plain
@@ -21,6 +21,7 @@ from tailwise.engine.run_folder import read_recipe
 from tailwise.heads.base import Head
 from tailwise.losses.base import Loss
 from tailwise.objectives.classification import Classification
+from tailwise.posthoc.base import PostHoc
 from tailwise.recipes.base import SMALL_IMAGE, base_recipe, make_recipe, recipe_names, replace_stage, replace_stream
 from tailwise.samplers.base import Sampler
 
@@ -48,7 +49,8 @@ def load_recipe(
         epochs: Compress or stretch the recipe to so many.
         eval_list: The evaluation list of a list file.
         eval_split: ``"val"``, ``"test"``, or ``"auto"``: test where there is one.
-        changes: ``"loss=balanced_softmax"``, ``"sampler=power(q=0)"``, ``"head=cosine"``, ``"backbone=resnet44"``.
+        changes: ``"loss=balanced_softmax"``, ``"sampler=power(q=0)"``, ``"head=cosine"``, ``"backbone=resnet44"``,
+            ``"posthoc=tau_norm(tau=0.7)"``.
 
     Raises:
         UnknownName: No such recipe, data set or component; the nearest is offered.
@@ -69,7 +71,7 @@ def load_recipe(
 
 
 def apply_change(recipe: Recipe, change: str) -> Recipe:
-    """Replaces one kind of component in every stage, from text such as ``"sampler=power(q=0)"``.
+    """Replaces one kind of component in every stage, from text such as ``"sampler=power(q=0)"``; adds a ``posthoc``.
 
     Raises:
         SpecError: Not of the form ``slot=name(argument=value)``.
@@ -78,21 +80,30 @@ def apply_change(recipe: Recipe, change: str) -> Recipe:
     slot, equals, text = change.partition("=")
     if not equals:
         raise SpecError(f"cannot read {change!r}; write slot=component, for example loss=balanced_softmax")
-    slots = ("loss", "sampler", "head", "backbone", "mix", "feature_aug")
+    slots = ("loss", "sampler", "head", "backbone", "mix", "feature_aug", "generate", "posthoc")
     if slot not in slots:
         raise UnknownName("slot", slot, slots)
     name, values = parse_call(text)
     if slot == "backbone":
         return dataclasses.replace(recipe, backbone=from_plain(Backbone, {"name": name, **values}, change))
+    if slot == "posthoc":
+        added = from_plain(PostHoc, {"_type": name, **values}, change)
+        others = [posthoc for posthoc in recipe.evaluate.posthoc if posthoc.label != added.label]
+        return dataclasses.replace(recipe, evaluate=dataclasses.replace(recipe.evaluate, posthoc=(*others, added)))
     kinds: dict[str, type[Slot]] = {
-        "loss": Loss, "sampler": Sampler, "head": Head, "mix": Mix, "feature_aug": FeatureAug
+        "loss": Loss, "sampler": Sampler, "head": Head, "mix": Mix, "feature_aug": FeatureAug, "generate": Generate
     }  # fmt: skip
     part: Any = from_plain(kinds[slot], {"_type": name, **values}, change)
     if slot == "head":
         return dataclasses.replace(recipe, head=part)
+    # Where a stage generates images already, the others are meant to show the images as they are.
+    generating = [n for n, stage in enumerate(recipe.stages) if next(iter(stage.streams.values())).generate is not None]
     for number, stage in enumerate(recipe.stages):
         if slot == "sampler":
             recipe = replace_stream(recipe, number, next(iter(stage.streams)), sampler=part)
+        elif slot == "generate":
+            if not generating or number in generating:
+                recipe = replace_stream(recipe, number, next(iter(stage.streams)), generate=part)
         elif slot == "loss":
             recipe = replace_stage(recipe, number, objective=_with_loss(stage, part))
         else:

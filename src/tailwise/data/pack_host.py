@@ -23,9 +23,9 @@ from tailwise.data.source import DeviceDraws, without_index
 class PackedHostSource:
     """Packed training images read batch by batch in threads and sent to the device ahead of their use.
 
-    Of each image only the rows of its box are read and sent. The buffer of a batch has the same size in every step of
-    an epoch. On a CUDA device it is filled in pinned memory and copied on a stream of its own while the network
-    computes.
+    Of each image only the rows of its box are read and sent, unless a generated image needs all of it. The buffer of a
+    batch has the same size in every step of an epoch. On a CUDA device it is filled in pinned memory and copied on a
+    stream of its own while the network computes.
 
     Args:
         images: Of the training pool.
@@ -49,14 +49,14 @@ class PackedHostSource:
         self.images, self.positions, self.labels, self.device = images, positions, labels, device
         self.workers = max(1, workers)
         self.sizes = images.sizes[positions]
-        self.width = torch.from_numpy(self.sizes[:, 1].copy()).to(device)
+        self.height, self.width = (torch.from_numpy(self.sizes[:, side].copy()).to(device) for side in (0, 1))
         self.grid = pixel_centres(size, device)
 
     def batches(self, plan: EpochPlan, start: int = 0) -> Iterator[Batch]:
         """The batches of a plan from step ``start`` on."""
         draws = DeviceDraws(plan, self.labels, self.device)
         index = np.concatenate([part.index for part in plan.streams.values()], axis=1)
-        box = np.concatenate([_boxes(part) for part in plan.streams.values()], axis=1)
+        box = np.concatenate([_boxes(part, self.sizes) for part in plan.streams.values()], axis=1)
         # A batch holds the rows of the boxes only. An image is said to begin where its first row would lie.
         wide = self.sizes[index, 1]
         ends = np.cumsum(box[..., 2] * wide, axis=1)
@@ -72,8 +72,9 @@ class PackedHostSource:
             flat, streams, first = sent.received(), {}, 0
             for name, row in draws.rows(step).items():
                 last = first + len(row["index"])
-                where = {"flat": flat, "offset": begins[step, first:last], "width": self.width[row["index"]]}
-                streams[name] = {**where, "grid": self.grid, **without_index(row)}
+                shape = {"height": self.height[row["index"]], "width": self.width[row["index"]]}
+                where = {"flat": flat, "offset": begins[step, first:last], **shape, "grid": self.grid}
+                streams[name] = {**where, **without_index(row)}
                 first = last
             yield draws.batch_of(step, streams)
 
@@ -89,7 +90,11 @@ class PackedHostSource:
         return int(ends[-1])
 
 
-def _boxes(part: StreamPlan) -> NDArray[np.int64]:
+def _boxes(part: StreamPlan, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What is read of each image, ``[S,B,4]``: the rows of its box, or all of it when an image is made from it."""
     if part.box is None:
         raise RuntimeError("a plan for packed images needs their sizes (make_plan(..., sizes=...))")
-    return part.box
+    if part.transform is None:
+        return part.box
+    whole = np.concatenate([np.zeros_like(sizes), sizes], axis=1)[part.index]
+    return np.where((part.transform > 0)[..., None], whole, part.box)

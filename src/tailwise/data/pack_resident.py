@@ -49,15 +49,15 @@ class PackedResidentSource:
         self.labels, self.device = labels, device
         sizes = images.sizes[positions]
         self.offset = torch.from_numpy(np.cumsum(sizes.prod(axis=1)) - sizes.prod(axis=1)).to(device)
-        self.width = torch.from_numpy(sizes[:, 1].copy()).to(device)
+        self.height, self.width = (torch.from_numpy(sizes[:, side].copy()).to(device) for side in (0, 1))
         self.grid = pixel_centres(size, device)
         self.flat = _moved(images, positions, device, max(1, workers))
 
     def gather(self, row: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One stream as the task reads it, from one row ``[B,...]`` of the stream's device arrays (graph-safe)."""
         index = row["index"]
-        where = {"flat": self.flat, "offset": self.offset[index], "width": self.width[index], "grid": self.grid}
-        return {**where, **without_index(row)}
+        shape = {"height": self.height[index], "width": self.width[index]}
+        return {"flat": self.flat, "offset": self.offset[index], **shape, "grid": self.grid, **without_index(row)}
 
     def batches(self, plan: EpochPlan, start: int = 0) -> Iterator[Batch]:
         """The batches of a plan from step ``start`` on."""

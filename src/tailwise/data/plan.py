@@ -35,6 +35,8 @@ class StreamPlan:
         box: int64 ``[S,B,4]``, top, left, height and width of a random resized crop of packed images, or None.
         jitter: float32 ``[S,B,3]``, factors of brightness, contrast and saturation for packed images, or None.
         jitter_order: int64 ``[S,B,3]``, the order of the three, or None.
+        transform: int64 ``[S,B]``, how a generated image is made from its source, 0 for an image as it is, or None.
+        amount: float32 ``[S,B,2]``, how far, in [0, 1), or None.
     """
 
     index: NDArray[np.int64]
@@ -44,6 +46,8 @@ class StreamPlan:
     box: NDArray[np.int64] | None = None
     jitter: NDArray[np.float32] | None = None
     jitter_order: NDArray[np.int64] | None = None
+    transform: NDArray[np.int64] | None = None
+    amount: NDArray[np.float32] | None = None
 
     def device_arrays(self, labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Everything that the device reads of this stream: name -> array ``[S,B,...]``.
@@ -52,8 +56,8 @@ class StreamPlan:
             labels: Of the training index, int64 ``[N]``.
 
         Returns:
-            ``index``, ``label``, ``crop`` and ``flip``, and those of ``box``, ``jitter`` and ``jitter_order`` that
-            were drawn. The seeds of the host path's transforms stay on the host.
+            ``index``, ``label``, ``crop`` and ``flip``, and those of the optional arrays that were drawn. The seeds of
+            the host path's transforms stay on the host.
         """
         kept = {name: array for name, array in self._arrays().items() if name != "item_seed"}
         return {"label": labels[self.index], **kept}
@@ -135,6 +139,10 @@ def make_plan(
         cropped = data.augmentation == "pad_crop"
         index = np.asarray(index, dtype=np.int64).reshape(shape)
         on_device: dict[str, Any] = {}
+        if stream.generate is not None:
+            # What is drawn once and for all has a generator without stage and epoch.
+            once = generator(seed, f"{name}/generated")
+            index, on_device = stream.generate.draw(index, labels, stats, rng(f"{name}/generate"), once)
         if sizes is not None:
             on_device["box"] = draw_boxes(sizes[index], rng(f"{name}/box"))
             if data.color_jitter:

@@ -90,10 +90,13 @@ def jitter(image: NDArray[np.uint8], factor: NDArray[np.float32], order: NDArray
     for change in order.tolist():
         strength = float(factor[change])
         if change == BRIGHTNESS:
-            pixels *= strength
+            other = 0.0
+        elif change == CONTRAST:
+            other = float(np.dot(GREY, pixels.mean(axis=(1, 2))))
         else:
-            grey = GREY[0] * pixels[0] + GREY[1] * pixels[1] + GREY[2] * pixels[2]
-            pixels *= strength
-            pixels += (1 - strength) * (grey.mean() if change == CONTRAST else grey)
-        np.clip(pixels, 0, 255, out=pixels)
+            other = GREY[0] * pixels[0] + GREY[1] * pixels[1] + GREY[2] * pixels[2]
+        pixels *= strength
+        pixels += (1 - strength) * other
+        if strength > 1:  # otherwise the result lies between two numbers of the range
+            np.clip(pixels, 0, 255, out=pixels)
     return np.rint(pixels, out=pixels).astype(np.uint8)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from tailwise.augment.base import FeatureAug, Mix, View
+from tailwise.augment.base import FeatureAug, Generate, Mix, View
 from tailwise.core.checks import at_least, within
 from tailwise.core.spec import frozen, hashed_if_set, spec_hash, unhashed
 from tailwise.engine.schedule import MultiStep, Schedule
@@ -145,6 +145,8 @@ class Stream:
     sampler: Sampler = Power()
     batch: int = 128
     """Images a step over all processes together."""
+    generate: Generate | None = hashed_if_set(None)
+    """Images made from training images, which some draws show in place of the images themselves."""
 
     def __post_init__(self) -> None:
         at_least("batch", self.batch, 1)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from tailwise.augment.base import FeatureAug, View
+from tailwise.augment.base import BoundGenerate, FeatureAug, View
 from tailwise.augment.pixel import Pixel
 from tailwise.core.errors import TailwiseError, UnknownName
 from tailwise.core.stats import ClassStats
@@ -60,6 +60,8 @@ class Task(nn.Module):
         self.views: tuple[View, ...] = ()
         self.feature_aug: FeatureAug | None = None
         self.stream_names: tuple[str, ...] = ()
+        #: By stream, where images are generated.
+        self.generates: dict[str, BoundGenerate] = {}
         self.objectives = nn.ModuleList()
         self.needs_features = False
 
@@ -105,6 +107,9 @@ class Task(nn.Module):
         self.mix = None if stage.mix is None else stage.mix.bind(self.stats)
         self.views, self.feature_aug = stage.views, stage.feature_aug
         self.stream_names = tuple(stage.streams)
+        self.generates = {
+            name: stream.generate.bind() for name, stream in stage.streams.items() if stream.generate is not None
+        }
         self.objectives = nn.ModuleList([objective.bind(self.stats) for objective in stage.objective])
         self.needs_features = any(getattr(objective, "needs_features", False) for objective in self.objectives)
 
@@ -137,7 +142,7 @@ class Task(nn.Module):
         first = 0
         for name in self.stream_names:
             stream = batch[name]
-            image = self.network.pixel.augment(stream)
+            image = self.network.pixel.augment(stream, self.generates.get(name))
             targets[name] = stream["label"]
             if self.mix is not None and name == self.stream_names[0]:
                 image, targets[name] = self.mix(image, stream["label"], batch["mix"])

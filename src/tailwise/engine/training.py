@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
@@ -29,6 +29,8 @@ from tailwise.engine.step import EpochMeter, NotFiniteLoss, check_finite
 from tailwise.engine.task import Task
 from tailwise.engine.trainable import enter_modes, select_trainable
 from tailwise.evaluation.evaluate import EvaluationSplit
+from tailwise.models.network import Network
+from tailwise.precompute.cam_bank import CamBank
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +85,15 @@ class Training:
             self.task = Task(recipe, self.stats, runtime.sum, runtime.world)
         for stage in recipe.stages:
             self.task.check(stage)
+        self.maps = CamBank(recipe, prepared, source, runtime, folder.path)
+        self.maps.check(self.task.network)
         for posthoc in recipe.evaluate.posthoc:
             posthoc.check(self.task.network.head)
         self.dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
         self.task.to(runtime.device, self.dtype)
         self.network = self.task.network
+        for stage in reversed(recipe.stages):
+            select_trainable(self.network, stage)  # refuses a pattern that fits nothing now, not when its stage begins
         self.ema = ModelEmaV3(self.network, decay=recipe.ema) if recipe.ema is not None else None
         self.checkpoints = Checkpoints(folder.path)
         if self.checkpoints.newest() is None:
@@ -177,6 +183,9 @@ class Training:
             self._reset(number, stage)
         self.task.enter(stage)
         self.task.to(self.runtime.device, self.dtype)
+        maps = self.maps.enter(number, cast(Network, self.evaluated), self.task.generates, resumed=inside)
+        if maps is not None:
+            self._log({"event": "maps", "stage": number, "step": self.step, **maps})
         if stage.optim is not None or self.optimizer is None:
             # After a resume the optimiser that is carried on holds what the stage that began it trained.
             owner = self.recipe.stages[self.span.owner]

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from tailwise.core.errors import TailwiseError, UnknownName
 from tailwise.core.registry import REGISTRY
 
-
 #: From the name of a layer and what it returned (``B`` first) to what the next layer gets, of the same shape.
 Between = Callable[[str, Tensor], Tensor]
 

@@ -16,11 +16,12 @@ from tailwise.samplers.base import ClassPools, Sampler
 @register("over", paper="buda2018systematic", presets={"over_even": {"copies": "even"}})
 @frozen
 class Over(Sampler):
-    r"""Random over-sampling: one pass has :math:`n_{\max}` images of every class, :math:`C n_{\max}` in all.
+    r"""Random over-sampling: the images of small classes are repeated up to the size of the largest class.
 
-    A pass shows every image at least once, the small classes again and again, in random order. Draws go through pass
-    after pass, and every epoch begins a new one. Bag of Tricks (zhang2021bag) prints results of this sampler, but
-    neither its code nor the length of its epochs was published.
+    One pass has :math:`n_{\max}` images of every class, :math:`C n_{\max}` in all. It shows every image at least once,
+    the small classes again and again, in random order. Draws go through pass after pass, and every epoch begins a new
+    one. Bag of Tricks (zhang2021bag) prints results of this sampler, but neither its code nor the length of its epochs
+    was published.
 
     Args:
         copies: Which images of a small class fill its places. ``random``: every image once, the other places drawn

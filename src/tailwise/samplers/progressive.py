@@ -15,8 +15,9 @@ from tailwise.samplers.base import Sampler
 @register("progressive", paper="kang2020decoupling")
 @frozen
 class Progressive(Sampler):
-    r"""Class probabilities :math:`p_c = (1 - t) \, n_c / N + t / C`, then an image of the class uniformly.
+    r"""Progressively-balanced sampling: from instance-balanced to class-balanced within a stage.
 
+    The class probabilities are :math:`p_c = (1 - t) \, n_c / N + t / C`; of the class, any image is as likely.
     :math:`t` goes linearly from ``start`` in the first epoch of the stage to ``end`` in the last. From 0 to 1 is what
     the code of kang2020decoupling does. The same equation in zhang2021bag (Eq. 8) has :math:`t = e / T` with epochs
     counted from 1, so ``start`` is ``1 / T``; its code keeps counting epochs of the whole run where sampling is

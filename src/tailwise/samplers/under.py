@@ -16,11 +16,12 @@ from tailwise.samplers.base import ClassPools, Sampler, cycle
 @register("under", paper="buda2018systematic")
 @frozen
 class Under(Sampler):
-    r"""Random under-sampling: an epoch uses :math:`n_{\min}` images of every class and leaves the others out.
+    r"""Random under-sampling: an epoch uses as many images of every class as the smallest one has.
 
-    The images are kept without repetition, and every one of them is shown, in random order, before one returns; a
-    pass over them has :math:`C n_{\min}` images. An epoch longer than that shows the same images again. Bag of Tricks
-    (zhang2021bag) prints results of this sampler, but neither its code nor the length of its epochs was published.
+    These :math:`n_{\min}` images are kept without repetition, and every one of them is shown, in random order, before
+    one returns; a pass over them has :math:`C n_{\min}` images. An epoch longer than that shows the same images again.
+    Bag of Tricks (zhang2021bag) prints results of this sampler, but neither its code nor the length of its epochs was
+    published.
 
     Args:
         redraw: Keep other images in every epoch. Off: the same ones from the first epoch to the last, as if the data

@@ -21,7 +21,9 @@ def row_of(draws: Mapping[str, Array], step: int = 0) -> dict[str, torch.Tensor]
 def batch_of(size: int = 6, classes: int = 4, side: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Images ``[B,3,H,W]`` in float64 and labels."""
     rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.normal(size=(size, 3, side, side + 1))), torch.from_numpy(rng.integers(0, classes, size))
+    return torch.from_numpy(rng.normal(size=(size, 3, side, side + 1))), torch.from_numpy(
+        rng.integers(0, classes, size)
+    )
 
 
 def partner_of(order: torch.Tensor) -> list[int]:

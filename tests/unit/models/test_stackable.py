@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.unit.models.layers import Layers
 from torch import nn
 
 from tailwise.core.errors import TailwiseError
@@ -14,6 +13,7 @@ from tailwise.models import build_backbone
 from tailwise.models.resnet_cifar import ResNetCifar
 from tailwise.models.stackable import stackable, why_not_stackable
 from tailwise.models.stacked import StackedBackbone
+from tests.unit.models.layers import Layers
 
 Edit = Callable[[Layers], object]
 

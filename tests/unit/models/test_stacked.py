@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conformance.stacking import check_equal_training
-from tests.unit.models.layers import Layers
 from torch import Tensor, nn
 
 from tailwise.engine.checkpoint import load_weights, save_weights
 from tailwise.models.resnet_cifar import BasicBlock, ResNetCifar
 from tailwise.models.stacked import StackedBackbone
+from tests.conformance.stacking import check_equal_training
+from tests.unit.models.layers import Layers
 
 
 def small(count: int = 3) -> list[ResNetCifar]:

@@ -1,11 +1,10 @@
-"""One of two processes: the loss, the gradients and one optimiser step of a global batch, for every kind of objective;
-and then a short run.
+"""The loss, the gradients and one optimiser step of a global batch, for every kind of objective, and a short run; on
+however many processes there are.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -149,12 +148,8 @@ def main(folder: Path) -> None:
         try:
             found[name] = one_step(runtime, recipe, prepared)
         except Exception as error:
-            error.add_note(f"in the case {name!r} of tests/ddp/worker.py")
+            error.add_note(f"in the case {name!r} of tests/ddp/equality.py")
             raise
     found["sampler"] = sampled_batches()
     torch.save(found, folder / f"world{runtime.world}-rank{runtime.rank}.pt")
     train(tiny_recipe(), folder / f"run-world{runtime.world}")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

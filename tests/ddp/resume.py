@@ -1,4 +1,4 @@
-"""Runs that begin on one number of processes and go on with another; each process of a pair calls :func:`main`."""
+"""Runs that begin on one number of processes and go on with another."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import dataclasses
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 
 from tailwise.engine.loop import Interrupted
-from tailwise.engine.progress import Silent
+from tailwise.engine.progress import Silent, is_main_process
 from tailwise.engine.recipe import Optim, Recipe
 from tailwise.engine.schedule import Constant
 from tailwise.engine.train import train
@@ -53,13 +52,23 @@ def begin(folder: Path, step: int, *, asks: bool) -> None:
     raise AssertionError("the run was not interrupted")
 
 
+def before(folder: Path) -> None:
+    """On one process, first: a whole run, and the first part of runs that go on with two."""
+    train(recipe(), folder / "whole-1")
+    for step in CUTS:
+        begin(folder / f"from-1-at-{step}", step, asks=True)
+
+
 def main(folder: Path) -> None:
-    """On two processes: a whole run, the first part of runs, and the second part of runs begun on one."""
+    """On two processes: a whole run, the first part of runs that go on with one, the rest of those begun on one."""
     train(recipe(), folder / "whole-2")
     for step in CUTS:
-        begin(folder / f"from-2-at-{step}", step, asks=os.environ["RANK"] == "1")
+        begin(folder / f"from-2-at-{step}", step, asks=not is_main_process())
         train(recipe(), folder / f"from-1-at-{step}", resume=True)
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+def after(folder: Path) -> None:
+    """On one process, last: the rest of the runs begun on two."""
+    for step in CUTS:
+        assert not (folder / f"from-2-at-{step}" / "result.json").exists()
+        train(recipe(), folder / f"from-2-at-{step}", resume=True)

@@ -1,0 +1,1 @@
+"""What is computed from the training images before a stage begins."""
