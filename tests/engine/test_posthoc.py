@@ -76,8 +76,8 @@ def test_cheap_changes_are_measured_at_every_evaluation_and_features_are_read_at
         assert result[label]["best_on_test"]["top1"] == best["top1"]
 
 
-def by_hand(folder: Path) -> dict[str, list[int]]:
-    """Predictions for the evaluation images from the saved weights, in numpy."""
+def by_hand(folder: Path) -> dict[str, Any]:
+    """Confusion matrices of the evaluation images from the saved weights, in numpy."""
     recipe, network, _ = load_network(folder)
     prepared = prepare(recipe.data, torch.device("cpu"), lambda line: None)
     assert prepared.train_images is not None
@@ -98,7 +98,7 @@ def by_hand(folder: Path) -> dict[str, list[int]]:
         "ncm": x @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T,
     }
     truth = prepared.splits.test.labels[prepared.eval_positions]
-    found: dict[str, list[int]] = {}
+    found: dict[str, Any] = {}
     for label, values in logits.items():
         confusion = np.zeros((len(counts), len(counts)), dtype=int)
         np.add.at(confusion, (truth, values.argmax(1)), 1)

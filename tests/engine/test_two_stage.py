@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tailwise.core.errors import RunError
 from tailwise.engine.loop import Interrupted, Loop
 from tailwise.engine.recipe import Recipe
-from tailwise.engine.train import train
+from tailwise.engine.train import train, train_many
 from tailwise.heads.cosine import Cosine
 from tailwise.losses.cost_sensitive import CostSensitive
 from tailwise.losses.cross_entropy import CrossEntropy
@@ -221,3 +221,19 @@ def test_a_resumed_run_needs_no_weights_of_stages_that_it_has_entered(tmp_path: 
         else:
             assert same_weights(weights_of(train(recipe, folder, resume=True)), weights_of(tmp_path / "whole"))
         copy.write_bytes(kept)
+
+
+@pytest.mark.parametrize("make", [crt, lws])
+def test_stacked_classifier_stages_equal_those_alone(tmp_path: Path, make: Any) -> None:
+    # In float64, because training multiplies differences of rounding.
+    base = dataclasses.replace(make(tiny_recipe(epochs=2, at_once=2)), precision="fp64")
+    recipes = [dataclasses.replace(base, seed=seed) for seed in (0, 1)]
+    outcomes = train_many(recipes, [tmp_path / f"stack{number}" for number in range(2)])
+    for recipe, outcome in zip(recipes, outcomes, strict=True):
+        single = train(
+            dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, at_once=1)), tmp_path / f"own{recipe.seed}"
+        )
+        assert '"executor": "stacked"' in (outcome.folder / "result.json").read_text()
+        expected = weights_of(single)
+        for name, value in weights_of(outcome.folder).items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-8, atol=1e-8)

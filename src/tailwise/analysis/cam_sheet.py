@@ -22,7 +22,7 @@ class SheetRow:
 
     Attributes:
         label: For people: the class.
-        note: For people: what else there is to know of the class.
+        notes: For people: what else there is to know of the class, line by line.
         image: uint8 ``[3,S,S]``.
         level: The map in [0, 1], ``[S,S]``.
         mask: The foreground, bool ``[S,S]``.
@@ -30,7 +30,7 @@ class SheetRow:
     """
 
     label: str
-    note: str
+    notes: tuple[str, ...]
     image: NDArray[np.uint8]
     level: NDArray[np.float32]
     mask: NDArray[np.bool_]
@@ -67,8 +67,9 @@ def cam_sheet(rows: Sequence[SheetRow], title: str) -> Figure:
                     axes.set_title(name, loc="center", fontsize=8.5, fontweight="normal", pad=3)
                 _tile(axes, row, column)
                 if column == 0:
-                    axes.text(-0.08, 0.56, short(row.label, 16), transform=axes.transAxes, ha="right", va="bottom")
-                    axes.text(-0.08, 0.46, row.note, transform=axes.transAxes, ha="right", va="top", fontsize=7.5)
+                    axes.text(-0.08, 0.58, short(row.label, 16), transform=axes.transAxes, ha="right", va="bottom")
+                    notes = "\n".join(row.notes)
+                    axes.text(-0.08, 0.5, notes, transform=axes.transAxes, ha="right", va="top", fontsize=7.5)
         return figure
 
 

@@ -21,7 +21,6 @@ from tailwise.augment.cam_compose import CamCompose
 from tailwise.augment.cam_transform import CamTransform
 from tailwise.augment.cam_warp import TRANSFORMS
 from tailwise.commands.options import checked
-from tailwise.core.checks import at_least
 from tailwise.core.errors import DataError, TailwiseError
 from tailwise.core.rng import generator
 from tailwise.data.images import decode
@@ -55,15 +54,13 @@ class CamOptions:
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The picture, PNG; RUN/cam.png when not given."""
 
-    def __post_init__(self) -> None:
-        """Checks the numbers."""
-        at_least("--images", self.images, 1)
-        at_least("--seed", self.seed, 0)
-
 
 def run(arguments: Sequence[str]) -> int:
     """Draws the sheet."""
     options = checked(lambda: tyro.cli(CamOptions, prog="tailwise data cam", args=list(arguments)))
+    for name, value, least in (("--images", options.images, 1), ("--seed", options.seed, 0)):
+        if value < least:
+            raise TailwiseError(f"{name} must be at least {least}, got {value}")
     recipe, network, result = load_network(options.run)
     root = recipe.data.root if options.root is None else str(options.root)
     splits = open_splits(dataclasses.replace(recipe.data, root=root))
@@ -73,11 +70,12 @@ def run(arguments: Sequence[str]) -> int:
     rows, images = _choose(index, splits.train, groups, options.images, recipe.data.image_size, rng)
     labels = index.labels[rows]
     generate, maps = _generate(recipe), _maps(network, images, labels)
-    sheet = cam_sheet(
-        _rows(generate, images, maps, labels, index, groups, rng),
-        f"{recipe.name} on {recipe.data.name}: {generate.foreground} foreground"
-        + (f" above {generate.threshold:g} times the mean of the map" if generate.needs_maps else ""),
-    )
+    name = recipe.data.name if recipe.data.location is None else Path(recipe.data.location).stem
+    what = "the whole image is transformed"
+    if generate.needs_maps:
+        times = "" if generate.threshold == 1 else f"{generate.threshold:g} times "
+        what = f"foreground where the map exceeds {times}its mean"
+    sheet = cam_sheet(_rows(generate, images, maps, labels, index, groups, rng), f"{recipe.name} on {name}: {what}")
     out = options.out or options.run / "cam.png"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -86,9 +84,9 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         raise write_error(error, out.parent) from error
     console = Console()
-    top1 = (result.last or {}).get("top1")
+    top1 = float(result.last["top1"])
     console.print(
-        f"{len(rows)} images of {options.run}" + (f" ({top1:.1f} % top-1)" if top1 else ""),
+        f"{len(rows)} training images, maps of a network with {top1:.1f} % top-1 accuracy",
         highlight=False,
         soft_wrap=True,
     )
@@ -165,12 +163,13 @@ def _rows(
     mask = compose.mask(place, size).numpy()
     level = functional.interpolate(maps.float()[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
     named = {
-        label: next((group for group in GROUPS if groups[group][label]), "no group") for label in set(labels.tolist())
+        label: next((group for group in GROUPS if groups[group][label]), "in no group")
+        for label in set(labels.tolist())
     }
     return [
         SheetRow(
             index.class_names[label],
-            f"{named[label]} shot, {index.counts[label]:,} images",
+            (named[label], f"{index.counts[label]:,} images"),
             images[row].numpy(),
             level[row].numpy(),
             mask[row],

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tailwise.commands.options import RecipeOptions, command_line, leading_names, parse
+from tailwise.commands.warnings import warn
 from tailwise.core.errors import TailwiseError
 from tailwise.engine.loop import Interrupted
 from tailwise.engine.progress import is_main_process, make_reporter
@@ -51,6 +52,7 @@ def run(arguments: Sequence[str]) -> int:
     recipes = _unique([item.spec for item in parsed])
     console = Console()
     command = command_line("compare", arguments)
+    warn(recipes.values())
     wishes = [
         (name, dataclasses.replace(recipe, seed=seed))
         for seed in range(options.spec.seed, options.spec.seed + options.seeds)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tailwise.augment.base import FeatureAug, Generate, Mix
 from tailwise.core.errors import TailwiseError, UnknownName, suggest
-from tailwise.core.registry import REGISTRY, Slot
+from tailwise.core.registry import Slot
 from tailwise.core.spec import SpecError, from_plain, parse_call, to_plain
 from tailwise.data.images import sample_sizes
 from tailwise.data.open import guess_source, open_data
@@ -22,7 +22,15 @@ from tailwise.heads.base import Head
 from tailwise.losses.base import Loss
 from tailwise.objectives.classification import Classification
 from tailwise.posthoc.base import PostHoc
-from tailwise.recipes.base import SMALL_IMAGE, base_recipe, make_recipe, recipe_names, replace_stage, replace_stream
+from tailwise.recipes.base import (
+    SMALL_IMAGE,
+    base_recipe,
+    find_recipe,
+    make_recipe,
+    recipe_names,
+    replace_stage,
+    replace_stream,
+)
 from tailwise.samplers.base import Sampler
 
 DEFAULT_RECIPE, DEFAULT_DATA = "ce", "digits"
@@ -145,7 +153,7 @@ def _from_file(path: Path, data: str | None) -> Recipe:
 def _from_name(recipe: str, data: str | None, image_size: int | None, **where: str) -> Recipe:
     if recipe not in recipe_names() and Path(recipe).suffix:
         raise TailwiseError(f"no recipe file {recipe}{suggest(recipe, recipe_names())}")
-    REGISTRY.find("recipes", recipe)
+    find_recipe(recipe)
     name, location = guess_source(data or DEFAULT_DATA)
     if location is not None and image_size is None:
         image_size = _usual_size(name, location, **where)

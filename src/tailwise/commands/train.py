@@ -19,6 +19,7 @@ from tailwise.commands.options import (
     parse,
     recipe_or_default,
 )
+from tailwise.commands.warnings import warn
 from tailwise.core.errors import TailwiseError
 from tailwise.engine.loop import Interrupted
 from tailwise.engine.progress import is_main_process, make_reporter
@@ -55,6 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     outs = [place if place is None or len(recipes) == 1 else place / f"seed{item.seed}" for item in recipes]
     console = Console()
     command = command_line("train", arguments)
+    warn(recipes)
     try:
         outcomes = train_many(recipes, outs, resume=options.resume, reporter=make_reporter(console), command=command)
     except Interrupted as error:

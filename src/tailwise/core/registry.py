@@ -30,6 +30,7 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "backbones": "tailwise.models",
         "datasets": "tailwise.data",
         "recipes": "tailwise.recipes",
+        "tables": "tailwise.recipes",
     }
 )
 
@@ -48,6 +49,7 @@ SINGULAR: Mapping[str, str] = MappingProxyType(
         "backbones": "backbone",
         "datasets": "data set",
         "recipes": "recipe",
+        "tables": "table of a paper",
     }
 )
 

@@ -77,9 +77,27 @@ class Lane:
             torch.cuda.synchronize()
             snapshot.restore()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
-            program()
+        self._capture()
         torch.cuda.synchronize()
+
+    def _capture(self) -> None:
+        first: list[Exception] = []
+        try:
+            # The outer context: some versions leave the capture's stream in use when the capture fails.
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"),
+            ):
+                try:
+                    self.program()
+                except Exception as error:
+                    first.append(error)
+                    raise
+        except Exception:
+            if first:
+                # To end a capture that failed inside raises an error of its own, which does not say why.
+                raise first[0] from None
+            raise
 
 
 class CapturedExecutor:

@@ -8,6 +8,7 @@ from tailwise.core.errors import RunError
 from tailwise.data.source import BatchSource
 from tailwise.engine.buffers import Gathers
 from tailwise.engine.capture import CapturedExecutor
+from tailwise.engine.compile_cache import keep_compiled
 from tailwise.engine.program import StepProgram
 from tailwise.engine.recipe import Recipe
 from tailwise.engine.runtime import Runtime
@@ -82,6 +83,8 @@ class StackedExecutor:
     def prepare(self, work: Sequence[EpochWork]) -> None:
         """Stacks when the first epoch begins, and puts the epoch into the buffers."""
         if self.program is None:
+            if self.compiled:
+                keep_compiled()
             self.program = StepProgram(self.trainings, self.runtime, work, compiled=self.compiled)
         self.program.load(work)
 

@@ -35,6 +35,11 @@ class Loop:
     def __init__(
         self, trainings: Sequence[Training], runtime: Runtime, reporter: Reporter, stop: Callable[[], bool]
     ) -> None:
+        if len({training.step for training in trainings}) > 1:
+            places = ", ".join(str(training.step) for training in trainings)
+            raise RunError(
+                f"the runs stand at different steps ({places}), so they cannot go on side by side; start again"
+            )
         self.live = list(trainings)
         self.runtime, self.reporter, self.stop = runtime, reporter, stop
         self.failed: dict[int, NotFiniteLoss] = {}
@@ -69,13 +74,14 @@ class Loop:
 
     def _epoch(self) -> None:
         """One epoch of every training, from its middle when it was resumed there."""
+        earlier = self._executor
         executor = self._enter()
         trainings = list(self.live)
         work = [training.begin_epoch() for training in trainings]
         executor.prepare(work)
         for training in trainings:
             training.executor, training.at_once = executor.kind, len(trainings)
-        self._tick(startup=True)
+        self._tick(startup=executor is not earlier)
         begun, before, first = time.perf_counter(), work[0].meter.done, trainings[0]
         looked, looked_at = begun, before
         rows, steps, log_every = len(work) * first.images_per_step, len(work[0].rates), first.recipe.run.log_every
@@ -84,6 +90,8 @@ class Loop:
                 training.step += 1
                 if training.step == 1 and training.ema is not None:
                     training.ema.set(training.network)
+                    # A captured step runs on a stream of its own, which would not wait for this.
+                    self.runtime.synchronize()
             at_mark = done % log_every == 0 and not executor.runs_ahead
             stopping, saving = self._wishes(at_mark)
             if at_mark or stopping or saving:

@@ -53,6 +53,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     optimizer.load_state_dict(state)
     for group in optimizer.param_groups:
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(group["params"][0].device)
+        if "capturable" in group:
+            # It was saved in the midst of captured steps; those that follow may be ordinary ones.
+            group["capturable"] = False
     match_layout(optimizer)
 
 

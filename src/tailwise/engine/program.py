@@ -4,7 +4,8 @@ stands too. So it can be run as it is, or captured once in a CUDA graph and repl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from tailwise.engine.optim import match_layout
 from tailwise.engine.runtime import Runtime
 from tailwise.engine.stack import Stack
 from tailwise.engine.step import EpochMeter
+from tailwise.engine.task import Task
 from tailwise.engine.training import EpochWork, Training
 
 
@@ -57,7 +59,12 @@ class StepProgram:
             assert training.optimizer is not None
             match_layout(training.optimizer)
         self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
-        self._forward = torch.compile(self._losses, dynamic=False) if compiled else self._losses
+        # A function of its own: a compiled method would hold the program, whose memory would outlive it then.
+        forward = torch.compile(_outcomes, dynamic=False) if compiled else _outcomes
+        tasks = [training.task for training in self.trainings]
+        self._forward: Callable[[], list[dict[str, Any]]] = partial(
+            forward, self.stack, tasks, self.buffers, self.cursor
+        )
 
     def load(self, work: Sequence[EpochWork]) -> None:
         """Puts an epoch into the buffers, to begin with the step that its meter says."""
@@ -120,12 +127,15 @@ class StepProgram:
         if self.stack is not None:
             self.stack.backbone.release()
 
-    def _losses(self) -> list[dict[str, Any]]:
-        batches = [buffers.batch(self.cursor) for buffers in self.buffers]
-        if self.stack is not None:
-            return self.stack(batches)
-        return [training.task(batch) for training, batch in zip(self.trainings, batches, strict=True)]
-
     def _parameters(self) -> list[nn.Parameter]:
         own = [parameter for training in self.trainings for parameter in training.network.parameters()]
         return own if self.stack is None else [*own, *self.stack.backbone.parameters()]
+
+
+def _outcomes(
+    stack: Stack | None, tasks: Sequence[Task], buffers: Sequence[EpochBuffers], cursor: Tensor
+) -> list[dict[str, Any]]:
+    batches = [item.batch(cursor) for item in buffers]
+    if stack is not None:
+        return stack(batches)
+    return [task(batch) for task, batch in zip(tasks, batches, strict=True)]

@@ -66,7 +66,7 @@ def write_result(training: Training, command: str) -> None:
         "steps": training.step,
         "units": (
             "accuracies, errors of calibration and f1 in percent; nll in nats; seconds of training and evaluation, "
-            "an even share of them when several runs were trained at once; startup_seconds before the first step"
+            "an even share of them when several runs were trained at once; startup_seconds before a stage's first step"
         ),
         "select": recipe.evaluate.select,
         "last": last["record"],

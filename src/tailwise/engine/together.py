@@ -93,7 +93,7 @@ def most_that_fit(network: Network, recipe: Recipe, free: int) -> int:
         At least 1.
     """
     images = max(sum(stream.batch for stream in stage.streams.values()) for stage in recipe.stages)
-    needed = training_bytes(network, images, recipe.data.image_size, 4 if recipe.precision == "fp32" else 2)
+    needed = training_bytes(network, images, recipe.data.image_size, {"fp64": 8, "fp32": 4}.get(recipe.precision, 2))
     own = recipe.backbone.name in backbone_names()
     return max(1, min(MOST_STACKED if own else MOST_STREAMS, int(SHARE * free / needed)))
 
@@ -108,8 +108,8 @@ def training_bytes(network: Network, images: int, size: int, width: int) -> int:
         width: Bytes of an activation.
 
     Returns:
-        Weights, gradients and two states of the optimiser in float32, and twice every layer's output: once for the
-        backward pass, once for what the layers in between and the allocator need.
+        Weights, gradients and two states of the optimiser in the weights' type, and twice every layer's output: once
+        for the backward pass, once for what the layers in between and the allocator need.
     """
     outputs = 0
 
@@ -123,5 +123,5 @@ def training_bytes(network: Network, images: int, size: int, width: int) -> int:
         module.register_forward_hook(count)
     with torch.no_grad():
         meta.maps(torch.zeros(images, 3, size, size, device="meta"))
-    weights = sum(parameter.numel() for parameter in network.parameters())
-    return 16 * weights + 2 * width * outputs
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+    return 4 * weights + 2 * width * outputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,16 +188,19 @@ class _Crew:
             waiting = split_evenly(jobs, 1 if len(jobs) == 1 else self._most(begin(jobs[0]), source))
             while waiting:
                 part = waiting.pop(0)
+                half = len(part) // 2
                 try:
                     failed |= self._side_by_side(part, [begin(job) for job in part], resume=resume)
+                    continue
                 except torch.cuda.OutOfMemoryError as error:
-                    half = len(part) // 2
                     if not half:
                         raise RunError(f"the GPU's memory is not enough: {str(error).splitlines()[0]}") from error
-                    self.reporter.line(f"{len(part)} runs at once do not fit on the GPU; going on with fewer")
-                    torch.cuda.empty_cache()
-                    # What the larger group saved is gone on with.
-                    waiting[:0], resume = [part[:half], part[half:]], True
+                # Not before here, where the error no longer holds the large group.
+                gc.collect()
+                torch.cuda.empty_cache()
+                self.reporter.line(f"{len(part)} runs at once do not fit on the GPU; going on with fewer")
+                # What the larger group saved is gone on with; a run that had left it stands somewhere else.
+                waiting[:0], resume = [*group(part[:half]), *group(part[half:])], True
         return failed
 
     def _side_by_side(
@@ -257,4 +261,5 @@ class _Crew:
             return run.at_once
         if run.executor in ("eager", "compiled") or why_not_captured(recipe, source, self.runtime) is not None:
             return 1
+        torch.cuda.empty_cache()  # what PyTorch keeps of runs before does not count as free
         return most_that_fit(training.network, recipe, torch.cuda.mem_get_info(self.runtime.device)[0])

@@ -173,6 +173,7 @@ class Training:
         self.step, self.seconds = int(state["global_step"]), float(state["seconds"])
         self._saved_step = self.step
         self.measures.restore(state["records"])
+        self.runtime.restore_precision(state["precision"])
         check_start_from(self.recipe.stages, self.network, self.stage_number + bool(state["entered"]))
 
     def enter(self) -> None:
@@ -321,6 +322,7 @@ class Training:
             "lines": 0 if self.logs is None else self.logs.lines,
             "optimizer": self.optimizer.state_dict(),
             "meter": meter,
+            "precision": self.runtime.precision_state(),
             "rng": _rng_state(),
             "world": self.runtime.world,
             "records": self.measures.state(),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tailwise.core.checks import finite
 from tailwise.core.errors import TailwiseError
@@ -66,8 +66,9 @@ class TauNorm(PostHoc):
             length = layer.weight.double().norm(dim=1, keepdim=True)
             factor = torch.where(length > 0, length, 1.0) ** -self.tau
             layer.weight.copy_(layer.weight.double() * factor)
-            if self.bias == "drop" and isinstance(layer.bias, nn.Parameter):
-                layer.bias.zero_()
+            bias = cast("Tensor | None", layer.bias)
+            if self.bias == "drop" and bias is not None:
+                bias.zero_()
         return changed
 
 

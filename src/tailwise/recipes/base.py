@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tailwise.core.registry import REGISTRY
 from tailwise.engine.recipe import (
@@ -20,6 +20,9 @@ from tailwise.engine.recipe import (
     Stream,
 )
 from tailwise.engine.schedule import Cosine, MultiStep
+
+if TYPE_CHECKING:
+    from tailwise.report.paper import Table
 
 #: A recipe is a function from the base settings of the data to a complete recipe.
 RecipeFunction = Callable[[Recipe], Recipe]
@@ -56,10 +59,25 @@ def make_recipe(name: str, base: Recipe) -> Recipe:
 
     Raises:
         UnknownName: No such recipe; the nearest is offered.
+        TailwiseError: The row of a paper's table has nothing to train.
     """
-    entry = REGISTRY.find("recipes", name)
-    recipe: Recipe = entry.target(base)
-    return dataclasses.replace(recipe, name=entry.name)
+    found, function = find_recipe(name)
+    return dataclasses.replace(function(base), name=found)
+
+
+def find_recipe(name: str) -> tuple[str, RecipeFunction]:
+    """The proper name and the function of a registered recipe, or of a row such as ``bag-of-tricks/table8/cs-ce``.
+
+    Raises:
+        UnknownName: No such recipe, table or row; the nearest is offered.
+        TailwiseError: The row of a paper's table has nothing to train.
+    """
+    if "/" not in name:
+        entry = REGISTRY.find("recipes", name)
+        return entry.name, entry.target
+    place, _, row = name.rpartition("/")
+    table: Table = REGISTRY.find("tables", place.replace("/", "-")).target()
+    return table.named(row)
 
 
 def recipe_names() -> list[str]:

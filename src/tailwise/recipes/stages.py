@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any, Literal
 
 from tailwise.augment.base import FeatureAug, Mix
-from tailwise.engine.recipe import Optim, Recipe, Stage
+from tailwise.engine.recipe import Optim, Recipe, Stage, Stream
 from tailwise.engine.rescale import with_epochs
 from tailwise.engine.schedule import Cosine, MultiStep, Schedule
 from tailwise.heads.linear import Linear
@@ -73,8 +73,8 @@ def drw_drs(recipe: Recipe, loss: Loss, reduction: Reduction, sampler: Sampler, 
 def crt(recipe: Recipe, *, variant: Variant = "paper", sampler: Sampler | None = None) -> Recipe:
     """Classifier re-training: a stage that trains a new head on the frozen backbone (kang2020decoupling, Sec. 4).
 
-    The stage has cross-entropy, class-balanced sampling, no mixing, and an optimiser of its own. On full-size images it
-    follows the paper: 10 epochs after 90, the learning rate restarted with a cosine schedule. The paper has no small
+    The stage has cross-entropy, class-balanced sampling, plain images and an optimiser of its own. On full-size images
+    it follows the paper: 10 epochs after 90, the learning rate restarted with a cosine schedule. The paper has no small
     images; for these the stage is that of the code of zhang2021bag: 30 epochs after 200, rate 0.1 divided by 10 at 10
     and at 20, five epochs of warm-up. Recipes of other lengths get the same shares.
 
@@ -197,7 +197,7 @@ def _classifier(recipe: Recipe, variant: Variant, sampler: Sampler | None, epoch
         pattern,
         epochs=length,
         steps=None,
-        streams=_with_sampler(pattern, sampler),
+        streams=_with_sampler(pattern, sampler, generate=None),
         mix=None,
         feature_aug=None,
         objective=_with_loss(pattern, CrossEntropy(), "mean"),
@@ -229,12 +229,15 @@ def _with_loss(stage: Stage, loss: Loss, reduction: Reduction) -> tuple[Objectiv
     return (dataclasses.replace(first, loss=loss, reduction=reduction), *rest)
 
 
-def _with_sampler(stage: Stage, sampler: Sampler) -> dict[str, Any]:
+def _with_sampler(stage: Stage, sampler: Sampler, **changes: Any) -> dict[str, Stream]:
     name = next(iter(stage.streams))
-    return {**stage.streams, name: dataclasses.replace(stage.streams[name], sampler=sampler)}
+    return {**stage.streams, name: dataclasses.replace(stage.streams[name], sampler=sampler, **changes)}
 
 
 def _with_warmup(schedule: Schedule, pattern: Schedule) -> Schedule:
     """The schedule with the warm-up of another one of its kind."""
-    names = [name for name in ("warmup_epochs", "warmup_counts") if hasattr(schedule, name)]
-    return dataclasses.replace(schedule, **{name: getattr(pattern, name) for name in names})
+    if isinstance(schedule, MultiStep) and isinstance(pattern, MultiStep):
+        return dataclasses.replace(schedule, warmup_epochs=pattern.warmup_epochs)
+    if isinstance(schedule, Cosine) and isinstance(pattern, Cosine):
+        return dataclasses.replace(schedule, warmup_epochs=pattern.warmup_epochs, warmup_counts=pattern.warmup_counts)
+    return schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -29,3 +30,21 @@ def test_without_a_cache_home_it_lies_in_the_home_folder(monkeypatch: pytest.Mon
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "tailwise"
+
+
+@pytest.mark.parametrize("home", ["a file", "none"])
+def test_a_folder_that_cannot_be_written_is_left_to_the_compiler(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv(NAME, raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if home == "none":
+        monkeypatch.setattr(Path, "home", no_home)
+    else:
+        (tmp_path / ".cache").write_text("in the way")
+        monkeypatch.setenv("HOME", str(tmp_path))
+    assert keep_compiled() is None
+    assert NAME not in os.environ

@@ -159,8 +159,8 @@ def test_a_stage_without_a_trained_classifier_is_refused_before_training(tmp_pat
         return dataclasses.replace(recipe, stages=recipe.stages[1:])
 
     assert refusal(alone, tmp_path) == (
-        "stage 0 generates images by class activation maps, and no classifier is trained before it; put a stage without "
-        "`generate` first, or give --stages.0.start-from the model.safetensors of a run"
+        "stage 0 generates images by class activation maps, and no classifier is trained before it; put a stage "
+        "without `generate` first, or give --stages.0.start-from the model.safetensors of a run"
     )
     assert refusal(lambda recipe: replace_stage(recipe, 1, reset=("head",)), tmp_path) == (
         "stage 1 generates images by class activation maps, but it resets the head, so that no trained classifier is "
@@ -173,8 +173,8 @@ def test_images_that_workers_crop_are_refused_before_training(tmp_path: Path) ->
         return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, augmentation="random_resized_crop"))
 
     assert refusal(cropped, tmp_path) == (
-        "stage 1 generates images, for which whole images are needed, but workers crop them as they decode them; use an "
-        "image pack (tailwise data pack, then --pack), or augmentation pad_crop"
+        "stage 1 generates images, for which whole images are needed, but workers crop them as they decode them; use "
+        "an image pack (tailwise data pack, then --pack), or augmentation pad_crop"
     )
 
 

@@ -25,7 +25,7 @@ from tailwise.losses.cross_entropy import CrossEntropy
 from tailwise.losses.ldam import LDAM
 from tailwise.objectives.classification import Classification
 from tailwise.recipes.base import base_recipe, make_recipe, replace_stage
-from tailwise.recipes.stages import after_mixup, crt, drs, drw, drw_drs, lws
+from tailwise.recipes.stages import Reduction, after_mixup, crt, drs, drw, drw_drs, lws
 from tailwise.samplers.power import Power
 
 CIFAR, DIGITS = base_recipe("cifar10"), base_recipe("digits")
@@ -224,7 +224,8 @@ def test_ldam_with_the_scale_in_the_head_is_the_loss_of_the_code() -> None:
     target = torch.tensor([0, 1, 2, 2])
     cosines = torch.rand(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
     assert isinstance(recipe.head, CosineHead)
-    for number, beta, reduction in ((0, 0.0, "mean"), (1, 0.9999, "weighted_mean")):
+    cases: list[tuple[int, float, Reduction]] = [(0, 0.0, "mean"), (1, 0.9999, "weighted_mean")]
+    for number, beta, reduction in cases:
         objective = loss_of(recipe, number)
         assert objective.reduction == reduction
         code = LDAM(scale=30.0, max_margin=0.5, beta=beta).bind(stats, reduction).double()
