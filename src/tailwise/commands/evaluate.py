@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -76,7 +77,9 @@ def run(arguments: Sequence[str]) -> int:
             f"in one of them only: {', '.join(extra[:8]) or 'none, but the order differs'}"
         )
     console = Console()
-    runtime = Runtime(options.device, recipe.precision)
+    on_gpu = options.device != "cpu" and torch.cuda.is_available()
+    # fp16 is for GPUs; a CPU measures the same weights in float32.
+    runtime = Runtime(options.device, recipe.precision if on_gpu or recipe.precision != "fp16" else "fp32")
     positions = np.arange(len(pool), dtype=np.int64)
     bad = packed.unreadable if packed else find_unreadable(pool, positions, max(1, recipe.data.workers))
     if bad:

@@ -52,6 +52,11 @@ def run(arguments: Sequence[str]) -> int:
         raise TailwiseError(f"--seeds must be at least 1, got {options.seeds}")
     recipe = options.spec
     place = options.out or (None if recipe.run.folder is None else Path(recipe.run.folder))
+    if options.seeds > 1 and place is not None and (place / "recipe.yaml").exists():
+        raise TailwiseError(
+            f"{place} holds a single run, and --seeds {options.seeds} makes a folder for each seed; "
+            "nothing was changed. Choose another --out"
+        )
     recipes = [dataclasses.replace(recipe, seed=recipe.seed + number) for number in range(options.seeds)]
     outs = [place if place is None or len(recipes) == 1 else place / f"seed{item.seed}" for item in recipes]
     console = Console()

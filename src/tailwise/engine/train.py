@@ -144,6 +144,10 @@ def train_many(
                     recipe = dataclasses.replace(recipes[number], data=prepared.data)
                     out = None if outs is None else outs[number]
                     job = Job(number, recipe, prepared, RunFolder(out or default_folder(recipe, base)))
+                    if any(outcome.folder == job.folder.path for outcome in outcomes.values()):
+                        raise RunError(
+                            f"two of the runs would go to {job.folder.path}; give each a seed or a folder of its own"
+                        )
                     job.folder.check(recipe, resume=resume)
                     outcomes[number] = Outcome(recipe, job.folder.path, None)
                     if job.folder.finished:

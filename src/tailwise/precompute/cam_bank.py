@@ -59,8 +59,8 @@ class CamBank:
                 continue
             if data.augmentation == "random_resized_crop" and self.prepared.sizes is None:
                 raise TailwiseError(
-                    f"stage {number} generates images, for which whole images are needed, but workers crop them as they "
-                    "decode them; use an image pack (tailwise data pack, then --pack), or augmentation pad_crop"
+                    f"stage {number} generates images, for which whole images are needed, but workers crop them as "
+                    "they decode them; use an image pack (tailwise data pack, then --pack), or augmentation pad_crop"
                 )
             if not _wanted(stage) or owner(stages, number) != number:
                 continue
