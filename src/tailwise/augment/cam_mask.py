@@ -37,7 +37,8 @@ def bounding_box(mask: Tensor, *, official: bool = False) -> Tensor:
     Returns:
         int64 ``[B,4]``: top, left, bottom and right, both inside; all zero without foreground.
     """
-    return torch.stack([edge for axis in (2, 1) for edge in _ends(mask.any(axis), official)], 1)[:, [0, 2, 1, 3]]
+    (top, bottom), (left, right) = (_ends(mask.any(axis), official) for axis in (2, 1))
+    return torch.stack([top, left, bottom, right], 1)
 
 
 def _ends(found: Tensor, official: bool) -> tuple[Tensor, Tensor]:

@@ -254,11 +254,12 @@ class _Crew:
     def _most(self, training: Training, source: BatchSource) -> int:
         """How many runs of this kind to train at once."""
         recipe, run = training.recipe, training.recipe.run
-        if self.runtime.world > 1 or not isinstance(source, Gathers):
+        # With fp16 the runs would share one loss scale.
+        if self.runtime.world > 1 or not isinstance(source, Gathers) or recipe.precision == "fp16":
             if run.at_once is not None and run.at_once > 1:
                 self.reporter.line(
-                    "runs are trained one after the other: side by side needs one process and images "
-                    "that are resident on its device"
+                    "runs are trained one after the other: side by side needs one process, images that are resident "
+                    "on its device, and a precision other than fp16"
                 )
             return 1
         if run.at_once is not None:

@@ -154,7 +154,8 @@ def test_a_port_in_use_is_refused_and_a_free_one_named() -> None:
 
 
 def test_a_session_without_a_program_file_cannot_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_can_start()  # pytest is a program
+    monkeypatch.setattr("__main__.__file__", "program.py", raising=False)
+    check_can_start()
     monkeypatch.delattr("__main__.__file__")
     with pytest.raises(
         RunError, match=r"^--devices starts this program again .* an interactive session does not allow"
