@@ -10,6 +10,7 @@ import pytest
 from benchmarks.imagenet import main
 
 
+@pytest.mark.slow
 def test_every_row_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "table.md"
     options = "--device cpu --backbones resnet10 --images 16 --classes 2 --steps 1 --epochs 1 --batch 4 --size 32"

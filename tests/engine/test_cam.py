@@ -157,7 +157,13 @@ def in_second_stage(recipe: Recipe, folder: Path, runs: int = 1) -> tuple[list[T
     return trainings, runtime, [training.begin_epoch() for training in trainings]
 
 
-@pytest.mark.parametrize(("name", "runs"), [("cam-balance-sampling", 1), ("cam-balance-sampling-official", 2)])
+@pytest.mark.parametrize(
+    ("name", "runs"),
+    [
+        pytest.param("cam-balance-sampling", 1, marks=pytest.mark.slow),
+        ("cam-balance-sampling-official", 2),
+    ],
+)
 def test_a_compiled_step_on_fixed_buffers_equals_ordinary_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, runs: int
 ) -> None:

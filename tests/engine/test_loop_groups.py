@@ -155,6 +155,7 @@ def test_every_run_of_a_group_may_diverge(tmp_path: Path) -> None:
     assert all(outcome.error is not None for outcome in again)
 
 
+@pytest.mark.slow
 def test_a_group_with_other_averages_heads_and_mixes_saved_after_every_step(tmp_path: Path) -> None:
     base = dataclasses.replace(tiny_recipe(at_once=3, checkpoint_seconds=0), precision="fp64")
     mixed = dataclasses.replace(

@@ -173,6 +173,7 @@ def test_a_stack_computes_what_its_tasks_compute_alone() -> None:
             torch.testing.assert_close(mine.grad, reference.grad, rtol=1e-6, atol=1e-9, msg=name)
 
 
+@pytest.mark.slow
 def test_runs_with_other_mixes_train_side_by_side_as_alone(tmp_path: Path) -> None:
     base = dataclasses.replace(tiny_recipe(epochs=1, at_once=3), precision="fp64")
     slots: list[dict[str, Any]] = [

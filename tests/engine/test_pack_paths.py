@@ -166,6 +166,7 @@ def test_rows_of_fixed_buffers_become_the_same_batches(folder: Path, packs: dict
             assert all(torch.equal(batch[name][key], there[name][key]) for key in batch[name])
 
 
+@pytest.mark.slow
 def test_a_compiled_program_trains_from_a_pack_as_ordinary_steps_do(
     folder: Path, packs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,7 +56,7 @@ def close(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor], toleran
         )
 
 
-@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("ema", [pytest.param(None, marks=pytest.mark.slow), 0.9])
 def test_stacked_runs_equal_runs_of_their_own(tmp_path: Path, ema: float | None) -> None:
     recipes = crew(ema=ema)
     outcomes = train_many(recipes, [tmp_path / f"stack{number}" for number in range(3)])
@@ -93,6 +93,7 @@ def test_each_run_of_a_stack_goes_on_alone(tmp_path: Path, monkeypatch: pytest.M
         assert result_of(resumed)["steps"] == 20
 
 
+@pytest.mark.slow
 def test_a_stack_goes_on_as_a_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = crew()
     folders = [tmp_path / f"run{number}" for number in range(3)]

@@ -133,7 +133,13 @@ def test_a_row_resolves_round_trips_and_builds(table: Table, row: str, variant: 
         task.enter(stage)
 
 
-@pytest.mark.parametrize("recipe", DIFFERENT, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(recipe, id=recipe.name, marks=[pytest.mark.slow] if recipe.variant == "official" else [])
+        for recipe in DIFFERENT
+    ],
+)
 def test_a_row_runs(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tailwise.engine.result.draw", lambda folder: None)  # most of the time of so short a run
     for number in range(len(recipe.stages)):
