@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -72,28 +74,15 @@ def make_evaluation_split(
         runtime: Device and process.
         images: uint8 ``[M,3,size,size]`` when they were made before; nothing is read then.
     """
+    share: dict[str, Any] = {
+        "size": recipe.data.image_size,
+        "batch": recipe.evaluate.batch,
+        "workers": recipe.data.workers,
+        "device": runtime.device,
+        "rank": runtime.rank,
+        "world": runtime.world,
+        "zoom": recipe.data.eval_zoom,
+    }
     if packed is None or images is not None:
-        return EvaluationSplit(
-            pool,
-            positions,
-            images,
-            size=recipe.data.image_size,
-            batch=recipe.evaluate.batch,
-            workers=recipe.data.workers,
-            device=runtime.device,
-            rank=runtime.rank,
-            world=runtime.world,
-            zoom=recipe.data.eval_zoom,
-        )
-    return PackedSplit(
-        packed,
-        pool,
-        positions,
-        size=recipe.data.image_size,
-        batch=recipe.evaluate.batch,
-        workers=recipe.data.workers,
-        device=runtime.device,
-        rank=runtime.rank,
-        world=runtime.world,
-        zoom=recipe.data.eval_zoom,
-    )
+        return EvaluationSplit(pool, positions, images, **share)
+    return PackedSplit(packed, pool, positions, **share)

@@ -41,8 +41,14 @@ class Backbone(nn.Module, ABC):
         Args:
             x: Images ``[B, 3, H, W]``.
             between: Gets the name of the layer and its maps; the next layer goes on with what it returns.
+
+        Returns:
+            Maps ``[B, D, h, w]``.
+
+        Raises:
+            TailwiseError: The network names no layers.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no layers to act between")
+        raise TailwiseError(f"{type(self).__name__} has no layers to act between")
 
     def forward(self, x: Tensor) -> Tensor:
         """The same as :meth:`forward_features`."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tailwise.core.errors import TailwiseError
 from tailwise.models import Backbone, build_backbone
 from tailwise.models.backbone import Between
 from tailwise.models.resnet_cifar import ResNetCifar
@@ -113,7 +114,7 @@ def test_a_compiled_timm_backbone_can_be_entered() -> None:
 def test_a_network_without_layers_says_so() -> None:
     network = Layers()
     assert network.layers == ()
-    with pytest.raises(NotImplementedError, match="Layers has no layers to act between"):
+    with pytest.raises(TailwiseError, match=r"^Layers has no layers to act between$"):
         network.forward_layers(images(), lambda layer, maps: maps)
 
 
