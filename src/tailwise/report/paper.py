@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: paper: as printed; official: as the authors' code runs.
 Variant = Literal["paper", "official"]
+#: Which classes a column counts: all of them, or a shot group under the table's rule.
+Measure = Literal["all", "many", "medium", "few"]
 #: One number for each column; None where the paper prints none.
 Numbers = tuple[float | None, ...]
 
@@ -27,11 +29,14 @@ class Column:
         key: Its name, for example ``cifar10-lt-100``.
         title: For people.
         base: The base settings of a variant.
+        measure: Which classes are counted. Columns that differ in nothing else share their base settings, and so their
+            runs.
     """
 
     key: str
     title: str
     base: Callable[[Variant], Recipe]
+    measure: Measure = "all"
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Table:
         title: What it compares.
         columns: The settings.
         rows: The lines.
-        metric: What the numbers are; ``top1_error`` is 100 minus top-1 accuracy, in percent.
+        metric: What the numbers are, in percent; ``top1_error`` is 100 minus top-1 accuracy.
         note: What concerns all rows.
 
     Raises:
@@ -89,7 +94,7 @@ class Table:
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    metric: Literal["top1_error"] = "top1_error"
+    metric: Literal["top1_error", "top1_accuracy"] = "top1_error"
     note: str = ""
 
     def __post_init__(self) -> None:
