@@ -1,4 +1,4 @@
-"""Remix: mixup whose label goes to the rarer class when the pair is unequal enough (chou2020remix, Eq. 10)."""
+"""Remix: mixup whose label goes to the rarer class when the pair is unequal enough (chou2020remix)."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Focal(Loss):
     without :math:`\alpha` is usual.
 
     Lin et al. start the bias of the last layer so that all classes begin improbable, :math:`\log(\pi / (1 - \pi))`.
-    That is a matter of the head; the code of Zhang et al. leaves it out.
+    That is a matter of the head, ``Linear(bias_prior=0.01)``; the code of Zhang et al. leaves it out.
 
     Args:
         gamma: :math:`\gamma`, a finite number of at least 0.

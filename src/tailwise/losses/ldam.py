@@ -1,4 +1,4 @@
-"""LDAM: a margin for every class that grows as the class shrinks (cao2019ldam, Eqs. 12 and 13)."""
+"""LDAM: a margin for every class that grows as the class shrinks (cao2019ldam, Sec. 3.2)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class LDAM(Loss):
     r"""Cross-entropy with label-distribution-aware margins, for a cosine classifier.
 
     The loss is :math:`-\log \frac{e^{s (z_y - m_y)}}{e^{s (z_y - m_y)} + \sum_{c \neq y} e^{s z_c}}`: the label's logit
-    is lowered by :math:`m_y = m_{max} (n_{min} / n_y)^{1/4}`, then all logits are multiplied by :math:`s` (Eq. 13; the
-    margins are those of Eq. 12 with the constant that gives the smallest class :math:`m_{max}`). The scale is not in
-    the equations; it comes from the authors' code.
+    is lowered by :math:`m_y = m_{max} (n_{min} / n_y)^{1/4}`, then all logits are multiplied by :math:`s`. This is the
+    paper's loss in its softmax form; its margins are :math:`C / n_c^{1/4}`, here with the constant that gives the
+    smallest class :math:`m_{max}`. The scale is not in the equations; it comes from the authors' code.
 
     The logits are cosines, and only one of head and loss may scale them. As in the authors' code: ``Cosine(scale=1)``
     with ``LDAM(scale=30, max_margin=0.5)``; the network's outputs then are cosines, and probabilities computed from

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from tailwise.core.errors import TailwiseError
 from tailwise.core.registry import REGISTRY
+from tailwise.core.spec import to_plain
 from tailwise.heads import Cosine, HeadModule, Linear
 
 
@@ -35,6 +38,37 @@ def test_linear_head_starts_as_torch_does() -> None:
     assert torch.equal(module.fc.bias, plain.bias)
     # Uniform in +- 1 / sqrt(64).
     assert 0.124 < float(module.fc.weight.abs().max().detach()) <= 0.125
+
+
+@pytest.mark.parametrize(("prior", "expected"), [("uniform", -math.log(9)), (0.01, -math.log(99))])
+def test_a_bias_prior_makes_every_class_begin_with_that_probability(prior: object, expected: float) -> None:
+    head = REGISTRY.make("heads", "linear", bias_prior=prior)
+    module = head.build(64, 10)
+    np.testing.assert_allclose(module.fc.bias.detach().numpy(), np.full(10, expected), rtol=1e-6)
+    begin = module(torch.zeros(1, 64))["main"].sigmoid().detach().numpy()
+    np.testing.assert_allclose(begin, np.full((1, 10), 0.1 if prior == "uniform" else prior), rtol=1e-5)
+
+
+def test_a_bias_prior_leaves_the_weight_and_old_hashes_as_they_are() -> None:
+    torch.manual_seed(0)
+    plain = Linear().build(8, 4)
+    torch.manual_seed(0)
+    started = Linear(bias_prior=0.1).build(8, 4)
+    assert torch.equal(plain.fc.weight, started.fc.weight)
+    assert "bias_prior" not in to_plain(Linear(), hashed_only=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bias_prior": 1.0}, "bias_prior must be above 0 and below 1, or 'uniform', got 1.0"),
+        ({"bias_prior": 0.0}, "bias_prior must be above 0 and below 1, or 'uniform', got 0.0"),
+        ({"bias_prior": 0.1, "bias": False}, "bias_prior needs a bias, got bias_prior=0.1 with bias=False"),
+    ],
+)
+def test_a_bias_prior_out_of_range_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Linear(**changes)
 
 
 def test_cosine_head_is_the_scaled_cosine() -> None:
