@@ -79,7 +79,7 @@ def link_papers(app: Sphinx, what: str, name: str, target: Any, options: Any, li
 
 
 def list_modules(app: Sphinx, page: str, source: list[str]) -> None:
-    """Replaces a line `{modules} <package>` by the documentation of the package and each of its modules."""
+    """Replaces a line `{modules} <package>` by the documentation of the package and all modules in it."""
     source[0] = re.sub(r"^\{modules\} (\S+)$", lambda found: _modules(found[1]), source[0], flags=re.MULTILINE)
 
 
@@ -87,9 +87,9 @@ def _modules(name: str) -> str:
     package = importlib.import_module(name)
     options = ("members", "ignore-module-all", "show-inheritance")
     parts = [_automodule(name, ("no-members",))]
-    for module in pkgutil.iter_modules(package.__path__, f"{name}."):
-        if not module.ispkg:
-            parts.append(f"## {module.name}\n\n{_automodule(module.name, options)}")
+    for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+        shown = ("no-members",) if module.ispkg else options
+        parts.append(f"## {module.name}\n\n{_automodule(module.name, shown)}")
     return "\n\n".join(parts)
 
 
