@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from tailwise.engine.recipe import Recipe
-from tailwise.recipes.baselines import ce
-from tailwise.recipes.reslt.method import PAPER, function
+from tailwise.recipes.reslt.method import PAPER, function, settled
 from tailwise.recipes.reslt.settings import cifar_lt
 from tailwise.report.paper import Column, Measure, Numbers, Row, Table, Variant
 
@@ -45,7 +44,14 @@ def row(name: str, label: str, expected: Numbers, *, note: str = BEST, code: boo
 
 def ce_row(name: str, label: str, expected: Numbers, note: str = "") -> Row:
     """Cross-entropy with the settings of the table."""
-    return Row(name, label, ce, expected, ce, note=note)
+
+    def paper(base: Recipe) -> Recipe:
+        return settled(base, "paper")
+
+    def official(base: Recipe) -> Recipe:
+        return settled(base, "official")
+
+    return Row(name, label, paper, expected, official, note=note)
 
 
 def cited(name: str, label: str, expected: Numbers, note: str = CITED) -> Row:

@@ -10,7 +10,7 @@ from tailwise.engine.recipe import Recipe
 from tailwise.objectives.classification import Classification
 from tailwise.recipes.base import RecipeFunction, replace_stage
 from tailwise.recipes.reslt.common import UNSEEN, ce_row, cifar_column, row, table
-from tailwise.recipes.reslt.method import PAPER, branches
+from tailwise.recipes.reslt.method import PAPER, branches, settled
 from tailwise.recipes.reslt.settings import imagenet_lt
 from tailwise.report.paper import Column, Row, Table, Variant
 
@@ -45,11 +45,12 @@ def figure3() -> Table:
     return table(3, "Variants of Fig. 2", two_columns(), row("reslt", "ResLT", (83.46, 49.98)), *rows, figure=True)
 
 
-def wider(width: float, variant: Variant | None) -> RecipeFunction:
-    """Residual branches, or cross-entropy without a variant, on a network with more channels."""
+def wider(width: float, variant: Variant, *, branched: bool = True) -> RecipeFunction:
+    """Residual branches, or cross-entropy, on a network with more channels."""
 
     def changed(base: Recipe) -> Recipe:
-        recipe = base if variant is None else branches(base, variant)
+        recipe = settled(base, variant)
+        recipe = branches(recipe, variant) if branched else recipe
         return dataclasses.replace(recipe, backbone=dataclasses.replace(base.backbone, width=width))
 
     return changed
@@ -60,8 +61,8 @@ def figure4() -> Table:
     """ResNet-32 with one, two and three times the channels; the backbones of ImageNet-LT are those of Table 6."""
     rows: list[Row] = []
     for width in (1, 2, 3):
-        plain = wider(width, None)
-        rows.append(Row(f"ce-{width}x", f"CE, {width}x", plain, (None, None), plain, note="Not in the figure; ours."))
+        plain, run = wider(width, "paper", branched=False), wider(width, "official", branched=False)
+        rows.append(Row(f"ce-{width}x", f"CE, {width}x", plain, (None, None), run, note="Not in the figure; ours."))
         numbers = (83.46, 49.98) if width == 1 else (None, None)
         paper, official = wider(width, "paper"), wider(width, "official")
         rows.append(Row(f"reslt-{width}x", f"ResLT, {width}x", paper, numbers, official, note=UNSEEN))
@@ -81,11 +82,11 @@ def figure5() -> Table:
     return table(5, "Choice of α", (*two_columns(), imagenet), *rows, figure=True)
 
 
-def plain_loss(branch: str) -> RecipeFunction:
+def plain_loss(branch: str, variant: Variant) -> RecipeFunction:
     """Cross-entropy of the summed branches and nothing else: the parameters of ResLT without its loss."""
 
     def changed(base: Recipe) -> Recipe:
-        recipe = branches(base, "paper", head_branch=branch)
+        recipe = branches(settled(base, variant), variant, head_branch=branch)
         return replace_stage(recipe, 0, objective=(Classification(),))
 
     return changed
@@ -97,14 +98,17 @@ def figure7() -> Table:
     note = (
         f"{UNSEEN} The imbalance factor is not said; 50 here, as in the other ablations. What the groups see is ours."
     )
-    grouped, separate = plain_loss("grouped_conv"), plain_loss("separate_conv")
+
+    def plain(name: str, label: str, branch: str) -> Row:
+        return Row(name, label, plain_loss(branch, "paper"), (None, None), plain_loss(branch, "official"), note=note)
+
     return table(
         7,
         "One grouped or three separate convolutions",
         two_columns(),
         ce_row("ce", "CE", (78.50, None)),
-        Row("grouped", "1 grouped convolution", grouped, (None, None), grouped, note=note),
-        Row("separate", "3 separate convolutions", separate, (None, None), separate, note=note),
+        plain("grouped", "1 grouped convolution", "grouped_conv"),
+        plain("separate", "3 separate convolutions", "separate_conv"),
         row("reslt", "ResLT", (83.46, 49.98)),
         figure=True,
     )
