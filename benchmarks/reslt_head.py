@@ -1,8 +1,9 @@
 """``python -m benchmarks.reslt_head``: what residual branches cost beside a linear head, as ratios from one run.
 
 A training step of ResNet-32 on images of 32 pixels (forward, loss, backward, optimiser; eager), and a forward pass of
-ResNet-50 on images of 224 pixels in evaluation mode. The two heads take turns, so that whatever else the machine does
-meets both; a ratio is the median over the pairs.
+ResNet-50 on images of 224 pixels in evaluation mode. The heads take turns, so that whatever else the machine does
+meets all; a ratio is the median over the rounds. Times on a processor are those that the process computed, not those
+that passed, so that other programs disturb less.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def main() -> None:
     if options.markdown is not None:
         notes = [
             "The twin is a second linear head, so its ratio shows what the measurement itself is worth; eager, fp32, "
-            f"{torch.get_num_threads()} threads",
+            f"{torch.get_num_threads()} threads{'' if use_cuda else ', processor time'}",
             describe_machine(device),
             f"`python -m benchmarks.reslt_head {' '.join(sys.argv[1:])}`",
         ]
@@ -153,16 +154,17 @@ def _taking_turns(
     calls: list[Callable[[], None]], warmup: int, pairs: int, device: torch.device
 ) -> list[tuple[float, ...]]:
     """Seconds of every call in each round, without the first rounds; who begins changes from round to round."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
     rounds: list[tuple[float, ...]] = []
     for number in range(warmup + pairs):
         seconds = [0.0] * len(calls)
         for place in range(len(calls)):
             which = (place + number) % len(calls)
-            begun = time.perf_counter()
+            begun = clock()
             calls[which]()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            seconds[which] = time.perf_counter() - begun
+            seconds[which] = clock() - begun
         rounds.append(tuple(seconds))
     return rounds[warmup:]
 

@@ -133,6 +133,7 @@ def test_values_and_gradients_equal_those_of_the_official_code(case: str) -> Non
         value = total(ResLT(alpha=float(golden["alpha"]), groups=groups), logits, target, stats)
         value.backward()
         np.testing.assert_allclose(value.detach(), golden["loss"], rtol=1e-5)
+        assert logits.grad is not None
         np.testing.assert_allclose(logits.grad, golden["grad"], rtol=1e-5, atol=1e-6)
         fusion = total(ResLT(alpha=0.0, groups=groups), logits, target, stats)
         branch = total(ResLT(alpha=1.0, groups=groups), logits, target, stats)
