@@ -83,7 +83,7 @@ def main() -> None:
     if options.markdown is not None:
         notes = [
             "The twin is a second linear head, so its ratio shows what the measurement itself is worth; eager, fp32, "
-            f"{torch.get_num_threads()} threads{'' if use_cuda else ', processor time'}",
+            f"threads: {torch.get_num_threads()}{'' if use_cuda else '; processor time'}",
             describe_machine(device),
             f"`python -m benchmarks.reslt_head {' '.join(sys.argv[1:])}`",
         ]

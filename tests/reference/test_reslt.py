@@ -14,7 +14,7 @@ from tailwise.core.errors import TailwiseError
 from tailwise.core.groups import Groups
 from tailwise.core.registry import REGISTRY
 from tailwise.core.stats import ClassStats
-from tailwise.core.types import MixedTarget, Target
+from tailwise.core.types import MixedTarget, Part, Target
 from tailwise.objectives import ResLT
 from tests.helpers import shared_path
 
@@ -98,6 +98,24 @@ def test_a_batch_without_rare_classes_has_a_finite_loss_and_gradient(reduction: 
         total(only_fusion, other, torch.tensor(labels), ClassStats(COUNTS)).backward()
         assert other.grad is not None
         torch.testing.assert_close(logits.grad[1:], 0.3 * other.grad[1:])  # residual branches learn by fusion only
+
+
+@pytest.mark.parametrize("reduction", ["pooled", "sum_of_means"])
+def test_processes_add_up_even_where_one_has_no_rare_image(reduction: Any) -> None:
+    order = np.argsort(GROUP[LABELS], kind="stable")  # the second half has all rare classes
+    logits, labels = torch.from_numpy(LOGITS[:, order]), torch.from_numpy(LABELS[order])
+    bound = ResLT(reduction=reduction).bind(ClassStats(COUNTS))
+
+    def parts(rows: slice) -> dict[str, Part]:
+        own = logits[:, rows]
+        outputs = {"main": own.sum(0), **{f"branch{number}": one for number, one in enumerate(own)}}
+        return bound(outputs, {"main": labels[rows]}, {"main": (0, own.shape[1])})
+
+    first, second, whole = parts(slice(0, 6)), parts(slice(6, 12)), parts(slice(0, 12))
+    assert reduction == "pooled" or float(first["main/branch2"].denominator) == 0
+    for name, part in whole.items():
+        torch.testing.assert_close(first[name].numerator + second[name].numerator, part.numerator)
+        torch.testing.assert_close(first[name].denominator + second[name].denominator, part.denominator)
 
 
 def test_extreme_logits_in_half_precision_give_a_finite_loss() -> None:
