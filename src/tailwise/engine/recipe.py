@@ -112,8 +112,14 @@ class Backbone:
     """Start from timm's published weights."""
     weights: str | None = None
     """Start from a local file of weights."""
+    experts: int | None = hashed_if_set(None)
+    """Number of experts of a network that has some (ride_resnet32 and others); none: three."""
+    reduced: bool = hashed_if_set(True)
+    """Whether the experts' own stages are narrower than those of the ordinary network."""
 
     def __post_init__(self) -> None:
+        if self.experts is not None:
+            at_least("experts", self.experts, 1)
         if not 0 < self.width <= 64:
             raise ValueError(f"width must be above 0 and at most 64, got {self.width}")
 

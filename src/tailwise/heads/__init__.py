@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tailwise.heads.base import Head, HeadModule
 from tailwise.heads.cosine import Cosine
+from tailwise.heads.experts import Experts
 from tailwise.heads.linear import Linear
 from tailwise.heads.lws import LWS
 
-__all__ = ["LWS", "Cosine", "Head", "HeadModule", "Linear"]
+__all__ = ["LWS", "Cosine", "Experts", "Head", "HeadModule", "Linear"]
