@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import torch
 
 from tailwise.core.stats import ClassStats
@@ -13,7 +15,8 @@ STATS = ClassStats([40, 20, 10, 5])
 
 
 def parts_of(bound: BoundObjective, logits: torch.Tensor, target: torch.Tensor | MixedTarget) -> dict[str, Part]:
-    return bound({"main": logits}, {"main": target}, {"main": (0, logits.shape[0])})
+    outputs = defaultdict[str, torch.Tensor](lambda: logits)  # whatever logits it asks for
+    return bound(outputs, {"main": target}, {"main": (0, logits.shape[0])})
 
 
 def total(parts: dict[str, Part]) -> torch.Tensor:

@@ -93,7 +93,9 @@ class Task(nn.Module):
 
         Raises:
             UnknownName: Names the head or the layer that was asked for and those that there are.
-            TailwiseError: The stage mixes images and features, so that labels would be mixed twice.
+            TailwiseError: The stage mixes images and features, so that labels would be mixed twice; or it trains
+                only some of a head's branches.
+            DataError: An objective cannot be computed for these class counts.
         """
         if stage.feature_aug is not None:
             known = ("input", *self.layers, "pool", "fc")
@@ -109,6 +111,14 @@ class Task(nn.Module):
             for name in objective.reads(self.network.head.names):
                 if name not in self.network.head.names:
                     raise UnknownName("head output", name, self.network.head.names)
+            branches = self.network.head.branches
+            read = [name for name in branches if name in objective.reads(self.network.head.names)]
+            if read and len(read) < len(branches):
+                raise TailwiseError(
+                    f"the head has {len(branches)} branches and objective {objective.name!r} trains {len(read)} of "
+                    "them; give both the same number"
+                )
+            objective.bind(self.stats)
 
     def enter(self, stage: Stage) -> None:
         """Puts the components of a stage into the slots."""

@@ -7,5 +7,6 @@ from tailwise.heads.cosine import Cosine
 from tailwise.heads.experts import Experts
 from tailwise.heads.linear import Linear
 from tailwise.heads.lws import LWS
+from tailwise.heads.reslt import ResLT
 
-__all__ = ["LWS", "Cosine", "Experts", "Head", "HeadModule", "Linear"]
+__all__ = ["LWS", "Cosine", "Experts", "Head", "HeadModule", "Linear", "ResLT"]

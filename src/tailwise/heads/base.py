@@ -32,6 +32,11 @@ class HeadModule(nn.Module, ABC):
         return ("main",)
 
     @property
+    def branches(self) -> tuple[str, ...]:
+        """Those of the names whose class logits ``[B, C]`` an evaluation also measures alone; none by default."""
+        return ()
+
+    @property
     @abstractmethod
     def classifier_weight(self) -> Tensor:
         """The vector of every class that multiplies the features, shape ``[C, D]``, with its gradient."""

@@ -37,6 +37,11 @@ class ExpertsModule(HeadModule):
         numbered = enumerate(self.heads)
         return ("main", *(expert_output(number, name) for number, head in numbered for name in head.names))
 
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The experts, each of which an evaluation also measures alone."""
+        return tuple(expert_output(number, "main") for number in range(len(self.inner)))
+
     def forward(self, maps: Tensor) -> dict[str, Tensor]:
         """``main``, the mean of the experts' predictions ``[B, C]``, and all outputs of every expert.
 

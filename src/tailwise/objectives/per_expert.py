@@ -80,14 +80,14 @@ def count_experts(names: Sequence[str] | Mapping[str, Tensor]) -> int:
     return number
 
 
-def by_expert(outputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The outputs of every expert under the names of a network of its own; all outputs once without experts.
+def by_expert(outputs: Mapping[str, Tensor]) -> Sequence[Mapping[str, Tensor]]:
+    """The outputs of every expert under the names of a network of its own; all outputs as they are without experts.
 
     Features ``[B, E D]`` are shared out.
     """
     experts = count_experts(outputs)
     if not experts:
-        return [dict(outputs)]
+        return [outputs]
     seen: list[dict[str, Tensor]] = []
     for number in range(experts):
         prefix = f"expert{number}/"

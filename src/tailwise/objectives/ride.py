@@ -51,7 +51,7 @@ class Ride(Objective):
         stream: The stream whose rows and targets it reads.
 
     Raises:
-        ValueError: A value is out of range, or the loss needs features.
+        ValueError: A value is out of range.
     """
 
     loss: Loss = LDAM(max_margin=15.0, scale=1.0)
@@ -98,22 +98,22 @@ class _BoundRide(BoundObjective):
     ) -> dict[str, Part]:
         start, end = rows[self.spec.stream]
         target = targets[self.spec.stream]
-        seen = [{name: value[start:end] for name, value in own.items()} for own in by_expert(outputs)]
-        individual = [self._individual(own, target) for own in seen]
+        seen = by_expert(outputs)
+        logits = [own["main"][start:end] for own in seen]
+        features = [own["features"][start:end] if self.needs_features else None for own in seen]
+        individual = [self._individual(*both, target) for both in zip(logits, features, strict=True)]
         # Weights depend on the labels only, so all experts share one denominator.
         numerator, denominator = torch.stack([part for part, _ in individual]).sum(), individual[0][1]
         found = {f"{self.spec.stream}/{self.spec.loss.name}": Part(numerator, denominator, 1.0)}
-        if self.spec.diversity and len(seen) > 1:
-            logits = torch.stack([own["main"] for own in seen])
-            found[f"{self.spec.stream}/diversity"] = self._diversity(logits)
+        if self.spec.diversity and len(logits) > 1:
+            found[f"{self.spec.stream}/diversity"] = self._diversity(torch.stack(logits))
         return found
 
-    def _individual(self, own: Mapping[str, Tensor], target: Target) -> tuple[Tensor, Tensor]:
-        features = own["features"] if self.needs_features else None
+    def _individual(self, logits: Tensor, features: Tensor | None, target: Target) -> tuple[Tensor, Tensor]:
         if not isinstance(target, MixedTarget):
-            return self.loss.parts(own["main"], target, features=features)
-        first = self.loss.parts(own["main"], target.first, target.lam, features)
-        second = self.loss.parts(own["main"], target.second, 1 - target.lam, features)
+            return self.loss.parts(logits, target, features=features)
+        first = self.loss.parts(logits, target.first, target.lam, features)
+        second = self.loss.parts(logits, target.second, 1 - target.lam, features)
         return first[0] + second[0], first[1] + second[1]
 
     def _diversity(self, logits: Tensor) -> Part:
