@@ -43,8 +43,8 @@ class Pixel(nn.Module):
         Args:
             stream: Either ``image``, ``crop`` and ``flip`` as :meth:`forward` takes them, or what
                 :func:`~tailwise.augment.crop_resize.crop_resize` takes: packed pixels ``flat`` with ``offset``,
-                ``width``, ``box``, ``flip`` and ``grid``, and ``jitter`` and ``jitter_order`` when colours change too. In both
-                cases ``auto_operation`` and ``auto_magnitude`` when AutoAugment follows.
+                ``width``, ``box``, ``flip`` and ``grid``, and ``jitter`` and ``jitter_order`` when colours change too.
+                In both cases ``auto_operation`` and ``auto_magnitude`` when AutoAugment follows.
             generate: Puts generated images in the place of some; see :class:`tailwise.augment.base.BoundGenerate`.
         """
         if "flat" not in stream:
