@@ -33,7 +33,7 @@ from tailwise.engine.runtime import Runtime
 from tailwise.engine.sources import make_evaluation_split
 from tailwise.evaluation.evaluate import evaluate_heads
 from tailwise.evaluation.matrix import matrix_to_plain
-from tailwise.evaluation.metrics import summarise
+from tailwise.evaluation.metrics import branch_records, summarise
 from tailwise.evaluation.shots import SHOT_PROTOCOLS
 from tailwise.models.network import Network
 from tailwise.posthoc.base import PostHoc, TrainingFeatures
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
     reads = any(change.needs_features for change in changes.values())
     features = _features(options, recipe, network, runtime) if reads else None
     heads = {label: change.apply(network.head, stats, features) for label, change in changes.items()}
-    measured, others = evaluate_heads(network, heads, split, stats.num_classes, runtime, runtime.device)
+    measured, others, branches = evaluate_heads(network, heads, split, stats.num_classes, runtime, runtime.device)
     summary = summarise(measured, stats.counts, shots)
     changed = {label: summarise(other, stats.counts, shots) for label, other in others.items()}
     name = Path(options.data).name if options.data else recipe.data.name
@@ -103,6 +103,7 @@ def run(arguments: Sequence[str]) -> int:
         "images": measured.num_images,
         **summary,
         "confusion": matrix_to_plain(measured.confusion),
+        **({"branches": branch_records(branches, stats.counts, shots)} if branches else {}),
         "posthoc": {
             label: {**record, "confusion": matrix_to_plain(others[label].confusion)}
             for label, record in changed.items()

@@ -17,7 +17,7 @@ from tailwise.engine.runtime import Runtime
 from tailwise.evaluation.confusion import Evaluation
 from tailwise.evaluation.evaluate import EvaluationSplit, evaluate, evaluate_heads
 from tailwise.evaluation.matrix import cells, from_cells
-from tailwise.evaluation.metrics import summarise
+from tailwise.evaluation.metrics import branch_records, summarise
 from tailwise.models.network import Network
 from tailwise.posthoc.base import TrainingFeatures
 
@@ -54,6 +54,7 @@ class Measures:
 
     Every change of the classifier that the recipe names is measured in the same pass over the images and has a last and
     a best record of its own. One that reads features of the training images is measured after the last epoch only.
+    Where the head has branches, the record says under ``branches`` what each of them reaches alone.
 
     Args:
         spec: When to evaluate, the shot protocol, and changes of the classifier.
@@ -97,7 +98,8 @@ class Measures:
         """Evaluates, remembers, and returns the record without its per-class values, that of each change in it."""
         self.runtime.share_buffers(network)
         classes, device = self.stats.num_classes, self.runtime.device
-        if not self.posthoc:
+        branched = isinstance(network, Network) and bool(network.head.branches)
+        if not self.posthoc and not branched:
             return self.trained.take(
                 *self._summary(evaluate(network, self.split, classes, self.runtime, device), epoch)
             )
@@ -106,9 +108,14 @@ class Measures:
         reads = any(posthoc.needs_features for posthoc in wanted)
         features = self.features(network) if reads and self.features is not None else None
         heads = {posthoc.label: posthoc.apply(network.head, self.stats, features) for posthoc in wanted}
-        measured, others = evaluate_heads(network, heads, self.split, classes, self.runtime, device)
-        shown = self.trained.take(*self._summary(measured, epoch))
-        changed = {label: self.posthoc[label].take(*self._summary(other, epoch)) for label, other in others.items()}
+        measured = evaluate_heads(network, heads, self.split, classes, self.runtime, device)
+        own, record = self._summary(measured.own, epoch)
+        if measured.branches:
+            record["branches"] = branch_records(measured.branches, self.stats.counts, self.spec.shots)
+        shown = self.trained.take(own, record)
+        changed = {
+            label: self.posthoc[label].take(*self._summary(other, epoch)) for label, other in measured.others.items()
+        }
         return {**shown, "posthoc": changed} if changed else shown
 
     def state(self) -> dict[str, Any]:

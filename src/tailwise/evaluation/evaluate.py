@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -101,6 +101,20 @@ def evaluate(
     return accumulator.compute()
 
 
+class Measured(NamedTuple):
+    """What one pass over an evaluation split gave.
+
+    Attributes:
+        own: The counts of the network itself.
+        others: Those of the same network with other heads, by name.
+        branches: Those of every branch of the network's own head, by name.
+    """
+
+    own: Evaluation
+    others: dict[str, Evaluation]
+    branches: dict[str, Evaluation]
+
+
 def evaluate_heads(
     network: Network,
     heads: Mapping[str, HeadModule],
@@ -108,8 +122,8 @@ def evaluate_heads(
     num_classes: int,
     precision: Precision,
     device: torch.device,
-) -> tuple[Evaluation, dict[str, Evaluation]]:
-    """Counts of a network, and of the same network with other heads, from one pass through the backbone.
+) -> Measured:
+    """Counts of a network, of its head's branches, and of the same network with other heads, from one pass.
 
     Args:
         network: Measured with its own head first.
@@ -118,20 +132,25 @@ def evaluate_heads(
         num_classes: ``C``.
         precision: Autocast for the forward pass.
         device: Where the counts live.
-
-    Returns:
-        The counts of the network itself, and those of every other head by name.
     """
     own, others = Accumulator(num_classes, device), {name: Accumulator(num_classes, device) for name in heads}
+    branches = {name: Accumulator(num_classes, device) for name in network.head.branches}
     for head in heads.values():
         head.eval()
     with measuring(network, precision):
         for image, label in batches:
             maps = network.maps(network.pixel(image))
-            own.update(network.head.predict(network.head(maps)).float(), label)
+            outputs = network.head(maps)
+            own.update(network.head.predict(outputs).float(), label)
+            for name, accumulator in branches.items():
+                accumulator.update(outputs[name].float(), label)
             for name, head in heads.items():
                 others[name].update(head.predict(head(maps)).float(), label)
-    return own.compute(), {name: accumulator.compute() for name, accumulator in others.items()}
+    return Measured(own.compute(), _computed(others), _computed(branches))
+
+
+def _computed(accumulators: Mapping[str, Accumulator]) -> dict[str, Evaluation]:
+    return {name: accumulator.compute() for name, accumulator in accumulators.items()}
 
 
 @contextmanager

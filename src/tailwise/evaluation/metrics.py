@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,30 @@ def summarise(evaluation: Evaluation, train_counts: Any, shots: str) -> dict[str
         "shots": shots,
         "per_class": per_class,
     }
+
+
+def branch_records(branches: Mapping[str, Evaluation], train_counts: Any, shots: str) -> dict[str, dict[str, Any]]:
+    """What each branch of a head reaches alone, by its name.
+
+    Args:
+        branches: The counts of every branch.
+        train_counts: Training images per class, ``[C]``.
+        shots: A key of ``SHOT_PROTOCOLS``.
+
+    Returns:
+        Branch -> ``top1``, ``balanced_accuracy`` (percent) and ``groups``, the accuracy of each shot group in percent
+        or ``None`` for a group without classes.
+
+    Raises:
+        UnknownName: No such shot protocol.
+        DataError: As :func:`summarise`.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for name, evaluation in branches.items():
+        whole = summarise(evaluation, train_counts, shots)
+        groups = {group: record["accuracy"] for group, record in whole["groups"].items()}
+        records[name] = {"top1": whole["top1"], "balanced_accuracy": whole["balanced_accuracy"], "groups": groups}
+    return records
 
 
 def group_records(per_class: Sequence[float | None], train_counts: Any, shots: str) -> dict[str, dict[str, Any]]:

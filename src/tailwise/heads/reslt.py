@@ -185,9 +185,7 @@ class ResLT(Head):
         """Checks the combination."""
         within("branches", self.branches, 2, 5)
         if self.branch == "separate_conv" and not self.specialized:
-            raise ValueError(
-                "separate_conv gives every branch its own parameters; use grouped_conv with specialized=False"
-            )
+            raise ValueError("separate_conv has parameters for every branch; use grouped_conv with specialized=False")
         if self.pool == "official" and self.branch != "conv_bn_relu":
             raise ValueError(f"pool=official is for branch=conv_bn_relu, got branch={self.branch}")
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from tailwise.analysis.branches import branches
 from tailwise.analysis.class_counts import class_counts
 from tailwise.analysis.confusion_plot import confusion_plot
 from tailwise.analysis.curves import curves
@@ -142,6 +143,11 @@ def _figures(chosen: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "classes": _svg(class_counts(counts, per_class=accuracies, class_names=names, shots=shots), "classes"),
         "groups": _svg(group_bars(bars, labels), "groups"),
+        "branches": {
+            name: _svg(branches([result.selected for result in results], labels), f"branches{number}")
+            for number, (name, results) in enumerate(chosen.items())
+            if all(result.selected.get("branches") for result in results)
+        },
         "gains": None,
         "curves": None,
         "reliability": None,

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from tailwise.analysis.branches import branches
 from tailwise.analysis.class_counts import class_counts
 from tailwise.analysis.confusion_plot import confusion_plot
 from tailwise.analysis.curves import curves
@@ -43,6 +44,25 @@ def test_gain_bars_are_the_gains_in_frequency_order() -> None:
     figure = gain_bars({"ldam": [10.0, -2.0, 3.0, None]}, COUNTS, baseline="ce", class_names=list("abcd"))
     assert bars(figure) == [-2.0, 0.0, 3.0, 10.0]
     assert figure.axes[0].get_title(loc="left") == "ldam \N{MINUS SIGN} ce"
+
+
+def evaluation(top1: float, few: float | None, **branch_top1: float) -> dict[str, object]:
+    groups = {"many": 90.0, "medium": 50.0, "few": few}
+    alone = {name: {"top1": value, "groups": groups} for name, value in branch_top1.items()}
+    return {"top1": top1, "groups": {key: {"accuracy": value} for key, value in groups.items()}, "branches": alone}
+
+
+def test_branches_are_drawn_with_their_mean_over_seeds() -> None:
+    records = [evaluation(70.0, 20.0, branch0=60.0, branch1=40.0), evaluation(74.0, 30.0, branch0=62.0, branch1=44.0)]
+    figure = branches(records)
+    assert bars(figure) == [72.0, 90.0, 50.0, 25.0, 61.0, 90.0, 50.0, 25.0, 42.0, 90.0, 50.0, 25.0]
+    found = texts(figure_to_svg(figure))
+    assert all(name in found for name in ("all branches", "main branch", "residual branch 1"))
+    without = branches([evaluation(70.0, None, branch0=60.0, expert=40.0)])
+    assert bars(without) == [70.0, 90.0, 50.0, 60.0, 90.0, 50.0, 40.0, 90.0, 50.0]
+    assert "expert" in texts(figure_to_svg(without))
+    with pytest.raises(ValueError, match="expected at least one evaluation, each with the accuracy of its branches"):
+        branches([{**records[0], "branches": {}}])
 
 
 def test_many_classes_are_averaged_in_runs_that_cover_each_class_once() -> None:

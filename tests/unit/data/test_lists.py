@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tailwise.core.groups import Groups
+from tailwise.core.stats import ClassStats
 from tailwise.data import open_data
 from tailwise.data.lists import read_list
 from tests.helpers import shared_path
@@ -97,9 +99,55 @@ def test_places_lt_has_its_published_counts(public_lists: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "images", "classes"),
-    [("ImageNet_LT_val", 20000, 1000), ("ImageNet_LT_test", 50000, 1000), ("iNaturalist18_val", 24426, 8142)],
+    [
+        ("ImageNet_LT_val", 20000, 1000),
+        ("ImageNet_LT_test", 50000, 1000),
+        ("iNaturalist18_val", 24426, 8142),
+        ("Places_LT_val", 7300, 365),
+    ],
 )
 def test_public_evaluation_lists_are_balanced(public_lists: Path, name: str, images: int, classes: int) -> None:
     pool = read_list(public_lists / f"{name}.txt", public_lists, "val")
     assert (len(pool), pool.num_classes) == (images, classes)
     assert np.unique(pool.counts).tolist() == [images // classes]
+
+
+def test_groups_of_places_lt(public_lists: Path) -> None:
+    stats = ClassStats(read_list(public_lists / "Places_LT_train.txt", public_lists, "train").counts)
+    sizes = {
+        rule: np.bincount(Groups(rule=rule).assign(stats, 3)).tolist()  # pyright: ignore[reportArgumentType]
+        for rule in ("counts", "rank", "official", "imbalance")
+    }
+    thirds = [121, 121, 123]
+    assert {name: sizes[name] for name in ("counts", "rank", "official")} == {
+        "counts": [131, 163, 71],
+        "rank": thirds,
+        "official": thirds,  # the authors published no groups for Places-LT
+    }
+    group = Groups(rule="imbalance").assign(stats, 3)
+    factors = [stats.counts[group == number].max() / stats.counts[group == number].min() for number in range(3)]
+    assert max(factors) <= stats.imbalance_factor ** (1 / 3) * (1 + 1e-9)
+    assert sum(sizes["imbalance"]) == 365
+
+
+@pytest.mark.parametrize(
+    ("images", "most", "least", "classes", "number", "nested"),
+    [
+        (115_846, 1280, 5, 1000, 3, [1000, 825, 220]),  # the size of ImageNet-LT
+        pytest.param(437_513, 1000, 2, 8142, 2, [8142, 6600], marks=pytest.mark.slow),  # of iNaturalist 2018
+    ],
+)
+def test_a_training_list_of_full_size_has_the_groups_of_the_authors_code(
+    tmp_path: Path, images: int, most: int, least: int, classes: int, number: int, nested: list[int]
+) -> None:
+    powers = (least + (most - least) * np.linspace(1, 0, classes) ** power for power in np.arange(1, 40, 0.01))
+    counts = next(found for power in powers if (found := power.astype(int)).sum() <= images)
+    counts[1 : 1 + images - counts.sum()] += 1
+    counts = counts[np.random.default_rng(0).permutation(classes)]  # the largest class is not class 0
+    labels = np.repeat(np.arange(classes), counts)
+    (tmp_path / "x_train.txt").write_text("".join(f"train/{k:06}.jpg {label}\n" for k, label in enumerate(labels)))
+    pool = read_list(tmp_path / "x_train.txt", tmp_path, "train")
+    assert (len(pool), pool.num_classes) == (images, classes)
+    group = Groups(rule="official").assign(ClassStats(pool.counts), number)
+    assert [int((group >= branch).sum()) for branch in range(number)] == nested
+    assert pool.counts[group == 0].min() >= pool.counts[group == 1].max()
