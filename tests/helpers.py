@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tailwise import Recipe, load_recipe
+from tailwise.heads.experts import Experts
 from tailwise.recipes.base import replace_stream
 
 
@@ -28,6 +29,9 @@ def shared_path(name: str) -> Path:
 def tiny_recipe(name: str = "ce", *, epochs: int = 2, changes: tuple[str, ...] = (), **run: object) -> Recipe:
     """A recipe that trains in under a second on made-up images: 160 of 16x16 pixels in 4 classes, 2 steps an epoch."""
     recipe = load_recipe(name, data="synthetic", epochs=epochs, changes=("backbone=resnet20(width=0.25)", *changes))
+    if isinstance(recipe.head, Experts):
+        backbone = dataclasses.replace(recipe.backbone, name="ride_resnet20", experts=recipe.head.num_experts)
+        recipe = dataclasses.replace(recipe, backbone=backbone)
     recipe = replace_stream(recipe, 0, batch=32)
     data = dataclasses.replace(recipe.data, image_size=8, flip=0.5)
     return dataclasses.replace(

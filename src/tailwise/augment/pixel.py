@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tailwise.augment.auto_augment import auto_augment
 from tailwise.augment.color_jitter import color_jitter
 from tailwise.augment.crop_resize import crop_resize
 
@@ -43,16 +44,24 @@ class Pixel(nn.Module):
             stream: Either ``image``, ``crop`` and ``flip`` as :meth:`forward` takes them, or what
                 :func:`~tailwise.augment.crop_resize.crop_resize` takes: packed pixels ``flat`` with ``offset``,
                 ``width``, ``box``, ``flip`` and ``grid``, and ``jitter`` and ``jitter_order`` when colours change too.
+                In both cases ``auto_operation`` and ``auto_magnitude`` when AutoAugment follows.
             generate: Puts generated images in the place of some; see :class:`tailwise.augment.base.BoundGenerate`.
         """
         if "flat" not in stream:
             image = stream["image"] if generate is None else generate(stream)
-            return self(image, stream["crop"], stream["flip"])
+            return self(self._auto_augment(self.crop_and_flip(image, stream["crop"], stream["flip"]), stream))
         names = ("flat", "offset", "width", "box", "flip", "grid")
         image = crop_resize(*(stream[name] for name in names)) if generate is None else generate(stream)
         if "jitter" in stream:
             image = color_jitter(image, stream["jitter"], stream["jitter_order"])
-        return self(image)
+        return self(self._auto_augment(image, stream))
+
+    def _auto_augment(self, image: Tensor, stream: Mapping[str, Tensor]) -> Tensor:
+        """The images after the operations that were drawn for them; crops of packed images are rounded before."""
+        if "auto_operation" not in stream:
+            return image
+        whole = image if image.dtype == torch.uint8 else image.round().clamp(0, 255).to(torch.uint8)
+        return auto_augment(whole, stream["auto_operation"], stream["auto_magnitude"])
 
     def crop_and_flip(self, image: Tensor, crop: Tensor, flip: Tensor) -> Tensor:
         """The augmented uint8 images, same shape and in channels-last memory."""

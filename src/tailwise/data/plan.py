@@ -6,6 +6,7 @@ can be entered at any step.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tailwise.augment.auto_policy import draw_auto
 from tailwise.augment.color_jitter import draw_jitter
 from tailwise.augment.crop_resize import draw_boxes
 from tailwise.core.errors import RunError
@@ -37,6 +39,8 @@ class StreamPlan:
         jitter_order: int64 ``[S,B,3]``, the order of the three, or None.
         transform: int64 ``[S,B]``, how a generated image is made from its source, 0 for an image as it is, or None.
         amount: float32 ``[S,B,2]``, how far, in [0, 1), or None.
+        auto_operation: int64 ``[S,B,2]``, the two operations of AutoAugment, or None.
+        auto_magnitude: float32 ``[S,B,2]``, their strengths, or None.
     """
 
     index: NDArray[np.int64]
@@ -48,6 +52,8 @@ class StreamPlan:
     jitter_order: NDArray[np.int64] | None = None
     transform: NDArray[np.int64] | None = None
     amount: NDArray[np.float32] | None = None
+    auto_operation: NDArray[np.int64] | None = None
+    auto_magnitude: NDArray[np.float32] | None = None
 
     def device_arrays(self, labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Everything that the device reads of this stream: name -> array ``[S,B,...]``.
@@ -65,6 +71,10 @@ class StreamPlan:
     def rank_slice(self, rank: int, world: int) -> StreamPlan:
         """Columns ``rank::world`` of every array."""
         return StreamPlan(**{name: array[:, rank::world] for name, array in self._arrays().items()})
+
+    def without_auto_augment(self) -> StreamPlan:
+        """The same without AutoAugment, for a device that gets images to which it was done."""
+        return dataclasses.replace(self, auto_operation=None, auto_magnitude=None)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -117,7 +127,7 @@ def make_plan(
 
     Args:
         stage: Streams and augmentation slots.
-        data: Padding and flip probability.
+        data: Padding, flip probability, AutoAugment's policy.
         labels: Of the training index, int64 ``[N]``.
         stats: Class counts of these labels.
         seed: The recipe's seed; with ``stage_number`` and ``epoch`` it fixes every draw.
@@ -149,6 +159,9 @@ def make_plan(
                 on_device["jitter"], on_device["jitter_order"] = draw_jitter(
                     shape, data.color_jitter, rng(f"{name}/jitter"), rng(f"{name}/jitter order")
                 )
+        if data.auto_augment is not None:
+            drawn = draw_auto(data.auto_augment, shape, data.image_size, rng(f"{name}/auto augment"))
+            on_device["auto_operation"], on_device["auto_magnitude"] = drawn
         streams[name] = StreamPlan(
             index=index,
             crop=rng(f"{name}/crop").integers(0, 2 * data.padding + 1, (*shape, 2))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from tailwise.augment.auto_policy import AutoPolicy, policies
 from tailwise.augment.base import FeatureAug, Generate, Mix, View
 from tailwise.core.checks import at_least, within
 from tailwise.core.spec import frozen, hashed_if_set, spec_hash, unhashed
@@ -71,6 +72,8 @@ class Data:
     """Probability of a horizontal flip."""
     color_jitter: float = 0.0
     """Brightness, contrast and saturation range of random_resized_crop."""
+    auto_augment: AutoPolicy | None = hashed_if_set(None)
+    """AutoAugment with the policy learned on CIFAR-10 or on ImageNet, after crop, flip and colours."""
     mean: tuple[float, float, float] = CIFAR_MEAN
     """Channel means that are subtracted, in [0, 1]."""
     std: tuple[float, float, float] = CIFAR_STD
@@ -94,6 +97,8 @@ class Data:
         at_least("subset_seed", self.subset_seed, 0)
         within("flip", self.flip, 0, 1)
         at_least("color_jitter", self.color_jitter, 0)
+        if self.auto_augment is not None:
+            policies(self.auto_augment)
         if min(self.std) <= 0:
             raise ValueError(f"std must be above 0, got {self.std}")
         if self.max_per_class is not None:
@@ -112,8 +117,14 @@ class Backbone:
     """Start from timm's published weights."""
     weights: str | None = None
     """Start from a local file of weights."""
+    experts: int | None = hashed_if_set(None)
+    """Number of experts of a network that has some (ride_resnet32 and others); none: three."""
+    reduced: bool = hashed_if_set(True)
+    """Whether the experts' own stages are narrower than those of the ordinary network."""
 
     def __post_init__(self) -> None:
+        if self.experts is not None:
+            at_least("experts", self.experts, 1)
         if not 0 < self.width <= 64:
             raise ValueError(f"width must be above 0 and at most 64, got {self.width}")
 

@@ -16,6 +16,7 @@ from tailwise.engine.measure import Kept
 from tailwise.engine.run_folder import RunFolder
 from tailwise.engine.training import Training
 from tailwise.evaluation.matrix import matrix_to_plain
+from tailwise.models.cost import cost_of
 from tailwise.report.ledger import Result
 
 
@@ -62,6 +63,7 @@ def write_result(training: Training, command: str) -> None:
         "class_names": list(prepared.index.class_names),
         "class_counts": stats.counts.tolist(),
         "parameters": sum(item.numel() for item in training.network.parameters()),
+        "multiply_accumulates": _multiply_accumulates(training),
         "epochs": last["record"]["epoch"],
         "steps": training.step,
         "units": (
@@ -82,6 +84,14 @@ def write_result(training: Training, command: str) -> None:
     }
     folder.write_json("result.json", result)
     draw(folder)
+
+
+def _multiply_accumulates(training: Training) -> int | None:
+    """For one image at test time; None for a network that cannot run without data."""
+    try:
+        return cost_of(training.evaluated, training.recipe.data.image_size).multiply_accumulates
+    except (RuntimeError, NotImplementedError):
+        return None
 
 
 def _posthoc(kept: Kept) -> dict[str, Any]:

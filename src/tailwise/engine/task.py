@@ -18,6 +18,7 @@ from tailwise.core.stats import ClassStats
 from tailwise.core.types import Batch, MixedTarget, Part, ReduceSum, Target
 from tailwise.engine.recipe import Recipe, Stage
 from tailwise.heads.base import HeadModule
+from tailwise.heads.experts import check_same_experts
 from tailwise.models.backbone import Backbone, build_backbone
 from tailwise.models.network import Network
 
@@ -74,10 +75,17 @@ class Task(nn.Module):
             pretrained=spec.pretrained,
             weights=spec.weights,
             image_size=self.recipe.data.image_size,
+            experts=spec.experts,
+            reduced=spec.reduced,
         )
 
     def new_head(self, backbone: nn.Module) -> HeadModule:
-        """A freshly initialised head for a backbone."""
+        """A freshly initialised head for a backbone.
+
+        Raises:
+            TailwiseError: The head has another number of experts than the backbone.
+        """
+        check_same_experts(self.recipe.head, backbone)
         return self.recipe.head.build(cast(int, backbone.num_features), self.stats.num_classes, self.stats)
 
     def check(self, stage: Stage) -> None:
@@ -100,11 +108,11 @@ class Task(nn.Module):
                     f"{stage.feature_aug.name!r}, not both"
                 )
         for objective in stage.objective:
-            for name in objective.heads:
+            for name in objective.reads(self.network.head.names):
                 if name not in self.network.head.names:
                     raise UnknownName("head output", name, self.network.head.names)
             branches = self.network.head.branches
-            read = [name for name in branches if name in objective.heads]
+            read = [name for name in branches if name in objective.reads(self.network.head.names)]
             if read and len(read) < len(branches):
                 raise TailwiseError(
                     f"the head has {len(branches)} branches and objective {objective.name!r} trains {len(read)} of "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tailwise.heads.base import Head, HeadModule
 from tailwise.heads.cosine import Cosine
+from tailwise.heads.experts import Experts
 from tailwise.heads.linear import Linear
 from tailwise.heads.lws import LWS
 from tailwise.heads.reslt import ResLT
 
-__all__ = ["LWS", "Cosine", "Head", "HeadModule", "Linear", "ResLT"]
+__all__ = ["LWS", "Cosine", "Experts", "Head", "HeadModule", "Linear", "ResLT"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,6 +23,9 @@ class Backbone(nn.Module, ABC):
 
     #: Feature width ``D`` of the maps.
     num_features: int
+
+    #: Experts whose maps stand side by side along the channels.
+    num_experts: int = 1
 
     #: Names of the layers, first to last, after which :meth:`forward_layers` can be interrupted.
     layers: tuple[str, ...] = ()
@@ -83,6 +87,8 @@ def build_backbone(
     pretrained: bool = False,
     weights: str | None = None,
     image_size: int | None = None,
+    experts: int | None = None,
+    reduced: bool = True,
 ) -> nn.Module:
     """A new network with ``forward_features`` and ``num_features``.
 
@@ -92,6 +98,8 @@ def build_backbone(
         pretrained: Fetch timm's published weights from the hub.
         weights: A local file of weights for a timm model, instead of the hub.
         image_size: Side of the square images in pixels; needed by models with a fixed number of patches.
+        experts: Number of experts of a network that has some; None: the network's own default.
+        reduced: Whether the experts' own stages are narrower.
 
     Raises:
         UnknownName: Neither an own network nor one of timm's.
@@ -107,8 +115,9 @@ def build_backbone(
                 f"backbone {entry.name!r} has no pretrained weights; train it from scratch, or take a timm model such "
                 "as 'resnet18'"
             )
+        own = _expert_options(entry.name, entry.target, experts, reduced)
         try:
-            return typing.cast(nn.Module, entry.target(width=width))
+            return typing.cast(nn.Module, entry.target(width=width, **own))
         except ValueError as error:
             raise TailwiseError(f"backbone {entry.name!r}: {error}") from error
 
@@ -118,9 +127,28 @@ def build_backbone(
             f"backbone {name!r} is a timm model, whose width is fixed; got width={width}. "
             f"A width can be given to {', '.join(backbone_names())}"
         )
+    _expert_options(name, None, experts, reduced)
     from tailwise.models.timm_backbone import TimmBackbone
 
     return TimmBackbone(name, pretrained=pretrained, weights=weights, image_size=image_size)
+
+
+def _expert_options(
+    name: str, build: Callable[..., object] | None, experts: int | None, reduced: bool
+) -> dict[str, object]:
+    """The options of a network with experts; none for another network, which must not be given any."""
+    if build is not None and _has_experts(build):
+        return {"reduced": reduced} if experts is None else {"reduced": reduced, "experts": experts}
+    if experts is not None or not reduced:
+        entries = REGISTRY.entries("backbones")
+        found = ", ".join(entry.name for entry in entries if _has_experts(entry.target))
+        given = f"experts={experts}" if experts is not None else f"reduced={reduced}"
+        raise TailwiseError(f"backbone {name!r} has no experts; got {given}. Those with experts: {found}")
+    return {}
+
+
+def _has_experts(build: Callable[..., object]) -> bool:
+    return "experts" in inspect.signature(build).parameters
 
 
 class _UnknownBackbone(UnknownName):

@@ -2,6 +2,8 @@
 
 from tailwise.objectives.base import BoundObjective, Objective
 from tailwise.objectives.classification import Classification
+from tailwise.objectives.per_expert import PerExpert
 from tailwise.objectives.reslt import ResLT
+from tailwise.objectives.ride import Ride
 
-__all__ = ["BoundObjective", "Classification", "Objective", "ResLT"]
+__all__ = ["BoundObjective", "Classification", "Objective", "PerExpert", "ResLT", "Ride"]

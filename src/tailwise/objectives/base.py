@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -46,6 +46,15 @@ class Objective(Slot):
     def heads(self) -> tuple[str, ...]:
         """Heads whose logits it reads."""
         return ()
+
+    def reads(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The logits that it reads of a head that gives these; those of :attr:`heads` unless it depends on the head.
+
+        Args:
+            names: Names of the head's logits.
+        """
+        del names
+        return self.heads
 
     def bind(self, stats: ClassStats) -> BoundObjective:
         """The module that computes it for these class counts."""

@@ -46,7 +46,7 @@ def drw(recipe: Recipe, loss: Loss, reduction: Reduction = "mean", *, epoch: int
         ValueError: The recipe has several stages, or one that cannot be divided.
     """
     stage = _only_stage(recipe)
-    return _deferred(recipe, epoch, objective=_with_loss(stage, loss, reduction))
+    return deferred(recipe, epoch, objective=_with_loss(stage, loss, reduction))
 
 
 def drs(recipe: Recipe, sampler: Sampler, *, epoch: int = 160) -> Recipe:
@@ -60,14 +60,14 @@ def drs(recipe: Recipe, sampler: Sampler, *, epoch: int = 160) -> Recipe:
     Raises:
         ValueError: As :func:`drw`.
     """
-    return _deferred(recipe, epoch, streams=_with_sampler(_only_stage(recipe), sampler))
+    return deferred(recipe, epoch, streams=_with_sampler(_only_stage(recipe), sampler))
 
 
 def drw_drs(recipe: Recipe, loss: Loss, reduction: Reduction, sampler: Sampler, *, epoch: int = 160) -> Recipe:
     """Deferred re-weighting and re-sampling at once (zhang2021bag, Table 9); see :func:`drw` and :func:`drs`."""
     stage = _only_stage(recipe)
     objective, streams = _with_loss(stage, loss, reduction), _with_sampler(stage, sampler)
-    return _deferred(recipe, epoch, objective=objective, streams=streams)
+    return deferred(recipe, epoch, objective=objective, streams=streams)
 
 
 def crt(recipe: Recipe, *, variant: Variant = "paper", sampler: Sampler | None = None) -> Recipe:
@@ -166,8 +166,17 @@ def _only_stage(recipe: Recipe) -> Stage:
     return recipe.stages[0]
 
 
-def _deferred(recipe: Recipe, epoch: int, **changes: Any) -> Recipe:
-    """Two stages of one optimiser; the second has the changes."""
+def deferred(recipe: Recipe, epoch: int, **changes: Any) -> Recipe:
+    """The recipe's stage divided in two, with one optimiser; the second has the changes.
+
+    Args:
+        recipe: With one stage.
+        epoch: As for :func:`drw`.
+        changes: Fields of the second stage.
+
+    Raises:
+        ValueError: As :func:`drw`.
+    """
     stage = _only_stage(recipe)
     if not 0 < epoch < LENGTH:
         raise ValueError(f"epoch must be from 1 to {LENGTH - 1}, got {epoch}")

@@ -1,0 +1,50 @@
+"""The test-time cost of a recipe's network, before there are data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from tailwise.core.errors import TailwiseError
+from tailwise.core.stats import ClassStats
+from tailwise.engine.prepare import open_splits
+from tailwise.engine.recipe import Data, Recipe
+from tailwise.engine.task import Task
+from tailwise.models.cost import Cost, cost_of
+
+#: Classes of the data sets that need no look at files.
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "synthetic": 4}
+
+
+def recipe_cost(recipe: Recipe, num_classes: int) -> Cost:
+    """The cost of a recipe's network for one image of the recipe's size.
+
+    No weights are drawn or fetched.
+
+    Args:
+        recipe: Backbone, head, image size.
+        num_classes: ``C``.
+
+    Raises:
+        TailwiseError: The network cannot be built, or not without data.
+    """
+    # No head's cost depends on the counts; some need unequal ones to be built.
+    counts = np.geomspace(1000, 10, num_classes).astype(np.int64)
+    bare = dataclasses.replace(recipe, backbone=dataclasses.replace(recipe.backbone, pretrained=False, weights=None))
+    try:
+        with torch.device("meta"):
+            network = Task(bare, ClassStats(counts)).network
+        return cost_of(network, recipe.data.image_size)
+    except (RuntimeError, NotImplementedError) as error:
+        raise TailwiseError(f"the cost of backbone {recipe.backbone.name!r} is not known: {error}") from error
+
+
+def classes_of(data: Data) -> int:
+    """The number of classes of a data section; files are looked at for ``folder`` and ``list`` only.
+
+    Raises:
+        DataError: The files cannot be read.
+    """
+    return CLASSES[data.name] if data.name in CLASSES else open_splits(data).train.num_classes
