@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,6 +16,7 @@ from tailwise.engine.measure import Kept
 from tailwise.engine.run_folder import RunFolder
 from tailwise.engine.training import Training
 from tailwise.evaluation.matrix import matrix_to_plain
+from tailwise.models.network import Network
 from tailwise.report.ledger import Result
 
 
@@ -31,7 +32,8 @@ def write_result(training: Training, command: str) -> None:
     if last is None or best is None:
         raise RuntimeError("a run ended without an evaluation")
     note = {"recipe": recipe.name, "recipe_hash": recipe.hash, "seed": str(recipe.seed)}
-    save_weights(folder.path / "model.safetensors", training.evaluated.state_dict(), note)
+    final = cast(Network, training.evaluated).for_inference()
+    save_weights(folder.path / "model.safetensors", final.state_dict(), note)
     stats = prepared.index.stats
     result: dict[str, Any] = {
         "format": 1,
@@ -61,9 +63,10 @@ def write_result(training: Training, command: str) -> None:
         },
         "class_names": list(prepared.index.class_names),
         "class_counts": stats.counts.tolist(),
-        "parameters": sum(item.numel() for item in training.network.parameters()),
+        "parameters": sum(item.numel() for item in final.parameters()),
         "epochs": last["record"]["epoch"],
         "steps": training.step,
+        "images_per_step": round(training.mean_images_per_step, 3),
         "units": (
             "accuracies, errors of calibration and f1 in percent; nll in nats; seconds of training and evaluation, "
             "an even share of them when several runs were trained at once; startup_seconds before a stage's first step"
@@ -78,7 +81,7 @@ def write_result(training: Training, command: str) -> None:
         "environment": environment(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": command,
-        "notes": [recipe.notes] if recipe.notes else [],
+        "notes": [*([recipe.notes] if recipe.notes else []), *training.notes],
     }
     folder.write_json("result.json", result)
     draw(folder)

@@ -6,5 +6,6 @@ from tailwise.heads.base import Head, HeadModule
 from tailwise.heads.cosine import Cosine
 from tailwise.heads.linear import Linear
 from tailwise.heads.lws import LWS
+from tailwise.heads.multi import Multi
 
-__all__ = ["LWS", "Cosine", "Head", "HeadModule", "Linear"]
+__all__ = ["LWS", "Cosine", "Head", "HeadModule", "Linear", "Multi"]
