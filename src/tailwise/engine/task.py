@@ -209,7 +209,7 @@ class Task(nn.Module):
                 maps, targets = self.feature_aug(maps, targets, weight, batch["feature_aug"])
             outputs = cast(dict[str, Tensor], self.network.head(maps))
             outputs = {name: self.at_place("fc", value, inputs.targets, batch) for name, value in outputs.items()}
-        shown = {**outputs, "features": HeadModule.pool(maps)} if self.needs_features else outputs
+        shown = {**outputs, "features": self.network.head.embed(HeadModule.pool(maps))} if self.needs_features else outputs
         parts: dict[str, Part] = {}
         for objective in self.objectives:
             parts.update(objective(shown, targets, inputs.rows))

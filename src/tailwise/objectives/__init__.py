@@ -2,5 +2,6 @@
 
 from tailwise.objectives.base import BoundObjective, Objective
 from tailwise.objectives.classification import Classification
+from tailwise.objectives.pretext import Pretext
 
-__all__ = ["BoundObjective", "Classification", "Objective"]
+__all__ = ["BoundObjective", "Classification", "Objective", "Pretext"]
