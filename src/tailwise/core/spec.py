@@ -52,7 +52,9 @@ def hashed_if_set(default: T) -> T:
         empty = typing.cast(T, {})
         if default:
             raise ValueError("a dictionary that enters the hash when it is set must be empty by default")
-        return dataclasses.field(default_factory=lambda: typing.cast(T, {}), metadata={"hashed_if_set": True, "unset": empty})
+        return dataclasses.field(
+            default_factory=lambda: typing.cast(T, {}), metadata={"hashed_if_set": True, "unset": empty}
+        )
     return dataclasses.field(default=default, metadata={"hashed_if_set": True, "unset": default})
 
 

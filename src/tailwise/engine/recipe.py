@@ -219,7 +219,9 @@ class Stage:
             raise ValueError(f"streams and views need a name each, got {', '.join(known)}")
         turned = [name for name, stream in self.streams.items() if stream.four_turns]
         if turned and (self.views or self.feature_aug is not None):
-            raise ValueError(f"stream {turned[0]!r} shows four turns of its images, which goes with no view or feature_aug")
+            raise ValueError(
+                f"stream {turned[0]!r} shows four turns of its images, which goes with no view or feature_aug"
+            )
         for objective in self.objective:
             for name in objective.streams:
                 if name not in known:
@@ -228,7 +230,6 @@ class Stage:
             re.compile(self.trainable)
         except re.error as error:
             raise ValueError(f"trainable must be all, head or a regular expression; {error}") from error
-
 
     @property
     def images_per_step(self) -> int:
@@ -286,6 +287,8 @@ class Run:
     """captured: the whole step as one CUDA graph; compiled: compiled step by step; auto: captured where it can be."""
     at_once: Annotated[int | None, _flag("--at-once")] = None
     """Most runs of `compare` or `--seeds` that train side by side; none: by the GPU's memory, one on a CPU."""
+    class_losses: Annotated[bool, _flag("--class-losses"), tyro.conf.FlagCreatePairsOff] = False
+    """Also log the training loss of every class, after each epoch."""
     log_every: int = 50
     """Steps between looks at the loss."""
     checkpoint_seconds: float = 30.0

@@ -17,6 +17,7 @@ from tailwise.augment.rotation import four_turns
 from tailwise.core.errors import TailwiseError, UnknownName
 from tailwise.core.stats import ClassStats
 from tailwise.core.types import Batch, MixedTarget, Part, ReduceSum, Target
+from tailwise.engine.class_losses import CLASS_LOSSES, class_losses
 from tailwise.engine.recipe import Recipe, Stage
 from tailwise.heads.base import HeadModule
 from tailwise.models.backbone import Backbone, build_backbone
@@ -200,7 +201,8 @@ class Task(nn.Module):
         Returns:
             ``loss`` to call backward on (scaled so that averaging gradients over processes gives the gradient of the
             global objective), ``total`` the value of the global objective's share of this process (sums to the global
-            value over processes), ``parts`` the same by name, ``hits`` of the first stream.
+            value over processes), ``parts`` the same by name (and, when the run asks for it, sums by class under
+            :data:`~tailwise.engine.class_losses.CLASS_LOSSES`), ``hits`` of the first stream.
         """
         targets = inputs.targets
         if outputs is None:
@@ -209,11 +211,19 @@ class Task(nn.Module):
                 maps, targets = self.feature_aug(maps, targets, weight, batch["feature_aug"])
             outputs = cast(dict[str, Tensor], self.network.head(maps))
             outputs = {name: self.at_place("fc", value, inputs.targets, batch) for name, value in outputs.items()}
-        shown = {**outputs, "features": self.network.head.embed(HeadModule.pool(maps))} if self.needs_features else outputs
+        shown = (
+            {**outputs, "features": self.network.head.embed(HeadModule.pool(maps))} if self.needs_features else outputs
+        )
         parts: dict[str, Part] = {}
         for objective in self.objectives:
             parts.update(objective(shown, targets, inputs.rows))
-        return {**self._total(parts), **self._hits(outputs, targets, inputs.rows)}
+        outcome = {**self._total(parts), **self._hits(outputs, targets, inputs.rows)}
+        if self.recipe.run.class_losses:
+            first = self.stream_names[0]
+            start, end = inputs.rows[first]
+            logits = self.network.head.predict({name: value[start:end] for name, value in outputs.items()})
+            outcome["parts"] = {**outcome["parts"], CLASS_LOSSES: class_losses(logits, targets[first])}
+        return outcome
 
     def _total(self, parts: Mapping[str, Part]) -> dict[str, Any]:
         denominators = torch.stack([part.denominator.detach().float() for part in parts.values()])

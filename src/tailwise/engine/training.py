@@ -16,6 +16,7 @@ from tailwise.core.rng import generator
 from tailwise.data.plan import EpochPlan, check_batches, make_plan
 from tailwise.data.source import BatchSource
 from tailwise.engine.checkpoint import Checkpoints, load_weights, not_finite
+from tailwise.engine.class_losses import CLASS_LOSSES, record_of
 from tailwise.engine.features import training_features
 from tailwise.engine.measure import Logs, Measures
 from tailwise.engine.optim import check_lr_factors, make_optimizer, restore_optimizer
@@ -288,6 +289,8 @@ class Training:
         meter = self.meter
         assert meter is not None
         done = self.span.first_epoch + self.epoch + 1
+        sums = {name: self.runtime.sum(value) for name, value in meter.parts.items()}
+        by_class = sums.pop(CLASS_LOSSES, None)
         self._log(
             {
                 "event": "epoch",
@@ -299,9 +302,12 @@ class Training:
                 "lr": self.span.learning_rate(self.recipe.stages, self.epoch, 0.0),
                 "images_per_second": speed,
                 "seconds": self.seconds,
-                "parts": {name: float(self.runtime.sum(value)) / meter.done for name, value in meter.parts.items()},
+                "parts": {name: float(value) / meter.done for name, value in sums.items()},
             }
         )
+        if by_class is not None:
+            place = {"stage": self.stage_number, "epoch": done, "step": self.step}
+            self._log({"event": "class losses", **place, **record_of(by_class)})
         if self.measures.due(done):
             record = self.measures.evaluate(self.evaluated, done)
             self._log({"event": "evaluation", "stage": self.stage_number, "step": self.step, **record})

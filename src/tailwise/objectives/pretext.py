@@ -67,4 +67,6 @@ class _BoundPretext(BoundObjective):
             loss = target.lam * first + (1 - target.lam) * second
         else:
             loss = functional.cross_entropy(logits, target, reduction="none")
-        return {f"{self.spec.stream}/{self.spec.name}": Part(loss.sum(), loss.new_full((), loss.shape[0]), self.spec.weight)}
+        return {
+            f"{self.spec.stream}/{self.spec.name}": Part(loss.sum(), loss.new_full((), loss.shape[0]), self.spec.weight)
+        }

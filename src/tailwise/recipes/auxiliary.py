@@ -170,7 +170,11 @@ def _with_tasks(stage: Stage, number: int, weights: Weights, sampler: Sampler, r
             f"stage {number} mixes its images or features ({mixing.name}), whose turned copies would be mixtures too; "
             "rotation is a task for plain images: give it weight 0, or take away the mixing"
         )
-    streams, views, objective = dict(stage.streams), stage.views, [_scaled(item, weights[0]) for item in stage.objective]
+    streams, views, objective = (
+        dict(stage.streams),
+        stage.views,
+        [_scaled(item, weights[0]) for item in stage.objective],
+    )
     if weights[1]:
         streams[AUXILIARY] = Stream(sampler=sampler, batch=stage.streams[first].batch)
         objective.append(Classification(head=AUXILIARY, stream=AUXILIARY, weight=weights[1]))

@@ -134,9 +134,7 @@ class PerClass(Sampler):
         return pools
 
 
-def _images(
-    pools: ClassPools, classes: NDArray[np.int64], size: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _images(pools: ClassPools, classes: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """``size`` different images of each of the classes ``[M]``, with replacement from smaller ones: ``[M, size]``.
 
     Floyd's algorithm: the draw of turn i is below ``n - size + i + 1``, and a repeated one becomes the largest of
