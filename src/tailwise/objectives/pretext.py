@@ -1,4 +1,4 @@
-"""Cross-entropy of an auxiliary head towards labels that a view made, which are not classes (gidaris2018unsupervised)."""
+"""Cross-entropy of an auxiliary head towards labels that are not classes (gidaris2018unsupervised)."""
 
 from __future__ import annotations
 

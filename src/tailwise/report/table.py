@@ -293,8 +293,8 @@ def _notes(
         notes.append("The test set is not balanced: 'balanced' is the mean of the class accuracies.")
     if _costs_differ(chosen):
         notes.append(
-            "'images a step' counts every image that goes through the network, those of auxiliary tasks too, on average "
-            "over all stages: rows with more of them cost more at equal epochs."
+            "'images a step' counts every image that goes through the network, those of auxiliary tasks too, averaged "
+            "over the steps of all stages: rows with more of them cost more at equal epochs."
         )
     if any(result.changed is not None for result in results):
         notes.append("A row 'recipe + change' is the recipe's own network with its classifier changed after training.")

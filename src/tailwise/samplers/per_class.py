@@ -86,7 +86,7 @@ class PerClass(Sampler):
             )
         if self.images_per_class is not None and size > largest:
             raise TailwiseError(
-                f"per_class draws {size} images of each class without replacement, and the largest class has {largest}; "
+                f"per_class draws {size} different images of each class, and the largest class has {largest}; "
                 f"use images_per_class={largest} or less"
             )
         small = np.flatnonzero(stats.counts < size)

@@ -38,7 +38,8 @@ class EpochSampler(TorchSampler[int]):
     Raises:
         DataError: The labels are not one list of whole numbers with at least one image of every class.
         TailwiseError: The sampler cannot fill such a batch.
-        RunError: ``batch_size`` is not a positive multiple of the processes; ``rank``, ``world`` or ``num_samples`` do not fit together, or only one of the first two is given.
+        RunError: ``batch_size`` is not a positive multiple of the processes; ``rank``, ``world`` or ``num_samples`` do
+            not fit together, or only one of the first two is given.
     """
 
     def __init__(
