@@ -217,7 +217,7 @@ class Task(nn.Module):
         parts: dict[str, Part] = {}
         for objective in self.objectives:
             parts.update(objective(shown, targets, inputs.rows))
-        outcome = {**self._total(parts), **self._hits(outputs, targets, inputs.rows)}
+        outcome: dict[str, Any] = {**self._total(parts), **self._hits(outputs, targets, inputs.rows)}
         if self.recipe.run.class_losses:
             first = self.stream_names[0]
             start, end = inputs.rows[first]

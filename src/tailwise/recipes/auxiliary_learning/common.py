@@ -106,8 +106,8 @@ def rotation_augmentation(expected: Numbers) -> Row:
         return found
 
     note = (
-        "Printed is 'the four versions of rotated images'; here all four of every image of both samplers are shown in a "
-        "step, twice as many images as with the rotation task, which the paper says to have the same inputs."
+        "Printed is 'the four versions of rotated images'; here all four of every image of both samplers are shown "
+        "in a step, twice as many images as with the rotation task, which the paper says to have the same inputs."
     )
     return Row("rotation-augmentation", "Rotation Augmentation", recipe, expected, note=note)
 
