@@ -133,8 +133,8 @@ class View(Slot):
     def apart(self) -> bool:
         """Whether its images go through the backbone in a forward pass of their own.
 
-        BatchNorm then normalises them by their own statistics, and those of the streams are what they are without the
-        view. By default they share the pass of the streams.
+        BatchNorm then normalises them by their own statistics, which its running averages do not learn of; those of
+        the streams are what they are without the view. By default the view shares the pass of the streams.
         """
         return False
 

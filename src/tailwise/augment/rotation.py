@@ -31,9 +31,9 @@ class Rotation(View):
 
     The paper does not say whether the turned images are normalised together with the others. Its equation (2) has
     :math:`\phi(B_\theta)` beside :math:`\phi(B)`, so both are needed, and the class tasks see no turned image. In the
-    default, ``second``, the turned images go through the backbone in a pass of their own: BatchNorm's statistics of the
-    class tasks stay those of upright images, and the running averages, which count at test time, take turns of both
-    passes, the turned ones last. ``joint`` is one pass for all of them.
+    default, ``second``, the turned images go through the backbone in a pass of their own, and the running averages of
+    BatchNorm, which stand for the images of the test, learn of upright images only. ``joint`` is one pass, whose
+    statistics are those of all images together, in training and at the test.
 
     Args:
         forward: ``second`` or ``joint``.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tailwise.core.types import Batch
 from tailwise.engine.task import Task
+from tailwise.models.aside import aside
 from tailwise.models.stacked import StackedBackbone, why_not_stackable
 
 
@@ -50,7 +51,8 @@ class Stack(nn.Module):
 
         maps = self.backbone(torch.cat([item.image for item in inputs], dim=1), self.entered, between)
         apart = [
-            self.backbone(torch.cat(images, dim=1)) for images in zip(*(item.apart for item in inputs), strict=True)
+            aside(self.backbone, self.backbone, torch.cat(images, dim=1))
+            for images in zip(*(item.apart for item in inputs), strict=True)
         ]
         if apart:
             maps = torch.cat([maps, *apart])

@@ -20,6 +20,7 @@ from tailwise.core.types import Batch, MixedTarget, Part, ReduceSum, Target
 from tailwise.engine.class_losses import CLASS_LOSSES, class_losses
 from tailwise.engine.recipe import Recipe, Stage
 from tailwise.heads.base import HeadModule
+from tailwise.models.aside import aside
 from tailwise.models.backbone import Backbone, build_backbone
 from tailwise.models.network import Network
 
@@ -144,7 +145,8 @@ class Task(nn.Module):
                 inputs.image, lambda layer, x: self.at_place(layer, x, inputs.targets, batch)
             )
         if inputs.apart:
-            maps = torch.cat([maps, *(self.network.maps(image) for image in inputs.apart)])
+            network = self.network
+            maps = torch.cat([maps, *(aside(network.backbone, network.maps, image) for image in inputs.apart)])
         return self.outcome(maps, inputs, batch)
 
     def inputs(self, batch: Batch) -> Inputs:
