@@ -34,7 +34,8 @@ def class_losses(logits: Tensor, target: Target) -> Tensor:
         other = functional.cross_entropy(logits, target.second, reduction="none")
         loss = target.lam * loss + (1 - target.lam) * other
     rows = torch.stack([loss.float(), torch.ones_like(loss, dtype=torch.float32)])
-    return torch.zeros(2, logits.shape[1], device=logits.device).index_add_(1, label, rows)
+    sums = torch.zeros(2, logits.shape[1], device=logits.device, dtype=torch.float32)
+    return sums.index_add_(1, label, rows)
 
 
 def record_of(sums: Tensor) -> dict[str, Any]:

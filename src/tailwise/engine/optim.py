@@ -80,7 +80,10 @@ def lr_factor(group: Mapping[str, Any]) -> float:
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
     """Writes the rate, times the factor of the group, into every group's tensor."""
     for group in optimizer.param_groups:
-        group["lr"].fill_(value * lr_factor(group))
+        group["lr"].fill_(value)
+        if lr_factor(group) != 1:
+            # In the tensor's precision, as a captured step multiplies.
+            group["lr"].mul_(lr_factor(group))
 
 
 def _groups(spec: Optim, parameters: Sequence[nn.Parameter], names: Iterable[str] | None) -> list[dict[str, Any]]:
