@@ -3,5 +3,6 @@
 from tailwise.objectives.base import BoundObjective, Objective
 from tailwise.objectives.classification import Classification
 from tailwise.objectives.pretext import Pretext
+from tailwise.objectives.scaled import Scaled
 
-__all__ = ["BoundObjective", "Classification", "Objective", "Pretext"]
+__all__ = ["BoundObjective", "Classification", "Objective", "Pretext", "Scaled"]

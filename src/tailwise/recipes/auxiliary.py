@@ -14,6 +14,7 @@ from tailwise.heads.multi import Multi
 from tailwise.objectives.base import Objective
 from tailwise.objectives.classification import Classification
 from tailwise.objectives.pretext import Pretext
+from tailwise.objectives.scaled import Scaled
 from tailwise.recipes.base import replace_stream
 from tailwise.samplers.base import Sampler
 from tailwise.samplers.per_class import PerClass
@@ -201,7 +202,6 @@ def _renamed(pattern: str) -> str:
 
 
 def _scaled(objective: Objective, factor: float) -> Objective:
-    weight = getattr(objective, "weight", None)
-    if not isinstance(weight, float | int):
-        raise ValueError(f"the objective {objective.name!r} has no weight to multiply")
-    return dataclasses.replace(objective, weight=weight * factor)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    if isinstance(objective, Classification):
+        return dataclasses.replace(objective, weight=objective.weight * factor)
+    return Scaled(objective=objective, factor=factor)
