@@ -266,7 +266,9 @@ def _row(name: str, results: Sequence[Result], reference: Sequence[Result], shot
         cells["difference"] = statistic(pairs)
     cells["best_on_test"] = statistic([result.best_on_test["top1"] for result in results if result.best_on_test])
     cells["seconds"] = statistic([result.seconds for result in results])
-    cells["images_per_step"] = statistic([result.images_per_step for result in results])
+    images = statistic([result.images_per_step for result in results])
+    # It is a number of the recipe, not of the seed.
+    cells["images_per_step"] = None if images is None else Statistic(images.mean, None, images.n)
     cells["epoch_seconds"] = statistic([result.epoch_seconds for result in results])
     return Row(name, tuple(result.seed for result in results), cells)
 
