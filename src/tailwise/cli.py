@@ -20,6 +20,7 @@ COMMANDS = MappingProxyType(
         "compare": ("tailwise.commands.compare", "train several recipes with several seeds; one table, one page"),
         "evaluate": ("tailwise.commands.evaluate", "measure a trained run, also on other images"),
         "report": ("tailwise.commands.report", "one page and one table for finished runs"),
+        "figure": ("tailwise.commands.figure", "gains, weight norms, class losses or feature maps of finished runs"),
         "data": ("tailwise.commands.data", "look at a data set, or pack it: `tailwise data card|pack NAME|PATH`"),
         "list": ("tailwise.commands.listing", "what there is: losses, samplers, heads, backbones, recipes, datasets"),
         "show": ("tailwise.commands.show", "a complete recipe as YAML"),

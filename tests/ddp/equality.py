@@ -31,6 +31,7 @@ from tailwise.engine.train import train
 from tailwise.heads.base import Head
 from tailwise.objectives.base import Objective
 from tailwise.objectives.classification import Classification
+from tailwise.recipes.auxiliary import class_balanced, with_auxiliary
 from tailwise.samplers.power import Power
 from tailwise.samplers.torch_sampler import EpochSampler
 from tests.helpers import tiny_recipe
@@ -91,6 +92,7 @@ def cases() -> dict[str, Recipe]:
     weighted = Classification(loss=REGISTRY.make("losses", "cost_sensitive"), reduction="weighted_mean")
     second = Classification(stream="balanced", weight=0.5)
     found["two streams"] = recipe_of(weighted, second)
+    found["auxiliary tasks"] = with_auxiliary(class_balanced(recipe_of(Classification())), weights=(0.5, 1.0, 1.0))
     found["mixed targets"] = recipe_of(weighted, mix=TwoLabels())
     found["mixed targets and two streams"] = recipe_of(weighted, second, mix=TwoLabels())
     return found

@@ -6,5 +6,6 @@ from tailwise.augment.manifold_mixup import ManifoldMixup
 from tailwise.augment.mixup import Mixup
 from tailwise.augment.pixel import Pixel
 from tailwise.augment.remix import Remix
+from tailwise.augment.rotation import Rotation
 
-__all__ = ["CutMix", "FeatureAug", "ManifoldMixup", "Mix", "Mixup", "Pixel", "Remix", "View"]
+__all__ = ["CutMix", "FeatureAug", "ManifoldMixup", "Mix", "Mixup", "Pixel", "Remix", "Rotation", "View"]

@@ -129,6 +129,15 @@ class View(Slot):
     #: Name of the stream it adds.
     stream: ClassVar[str] = ""
 
+    @property
+    def apart(self) -> bool:
+        """Whether its images go through the backbone in a forward pass of their own.
+
+        BatchNorm then normalises them by their own statistics, which its running averages do not learn of; those of
+        the streams are what they are without the view. By default the view shares the pass of the streams.
+        """
+        return False
+
     def draw(self, rng: np.random.Generator, steps: int, batch: int) -> Draws:
         """Everything random of an epoch; ``batch`` is the sum over the streams that exist before."""
         raise TypeError(f"{type(self).__name__} does not define draw")

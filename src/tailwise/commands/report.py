@@ -34,8 +34,7 @@ def run(arguments: Sequence[str]) -> int:
     options = checked(lambda: tyro.cli(ReportOptions, prog="tailwise report", args=list(arguments)))
     if not options.runs:
         raise RunError("report needs at least one run folder: tailwise report runs/digits")
-    results = [result for folder in options.runs for result in _results(folder)]
-    groups = _grouped(results)
+    groups = grouped_results(options.runs)
     table = compare_table(groups)
     page = write_page(groups, options.out or (options.runs[0] if len(options.runs) == 1 else Path()) / "report.html")
     console = Console()
@@ -45,6 +44,17 @@ def run(arguments: Sequence[str]) -> int:
     else:
         print(to_markdown(table) if options.format == "markdown" else to_csv(table))
     return 0
+
+
+def grouped_results(folders: Sequence[Path]) -> dict[str, list[Result]]:
+    """The finished runs in these folders by recipe, each seed once, in the order in which they are found.
+
+    Raises:
+        RunError: No folder is given, or one has no finished run in it.
+    """
+    if not folders:
+        raise RunError("give at least one run folder")
+    return _grouped([result for folder in folders for result in _results(folder)])
 
 
 def _results(folder: Path) -> list[Result]:

@@ -48,7 +48,14 @@ def hashed_if_set(default: T) -> T:
 
     For a field that is added to a schema: the hashes of specifications that do not use it stay what they were.
     """
-    return dataclasses.field(default=default, metadata={"hashed_if_set": True})
+    if isinstance(default, dict):
+        empty = typing.cast(T, {})
+        if default:
+            raise ValueError("a dictionary that enters the hash when it is set must be empty by default")
+        return dataclasses.field(
+            default_factory=lambda: typing.cast(T, {}), metadata={"hashed_if_set": True, "unset": empty}
+        )
+    return dataclasses.field(default=default, metadata={"hashed_if_set": True, "unset": default})
 
 
 def to_plain(value: Any, *, hashed_only: bool = False) -> Any:
@@ -148,7 +155,7 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
 
 def _is_hashed(field: dataclasses.Field[Any], value: Any) -> bool:
     if field.metadata.get("hashed_if_set", False):
-        return bool(value != field.default)
+        return bool(value != field.metadata["unset"])
     return bool(field.metadata.get("hashed", True))
 
 

@@ -145,7 +145,7 @@ def make_plan(
     streams: dict[str, StreamPlan] = {}
     for name, stream in stage.streams.items():
         shape = (steps, stream.batch)
-        index = stream.sampler.draw(labels, stats, progress, steps * stream.batch, rng(f"{name}/index"))
+        index = stream.sampler.draw_steps(labels, stats, progress, steps, stream.batch, rng(f"{name}/index"))
         cropped = data.augmentation == "pad_crop"
         index = np.asarray(index, dtype=np.int64).reshape(shape)
         on_device: dict[str, Any] = {}

@@ -24,7 +24,7 @@ def load_network(folder: Path) -> tuple[Recipe, Network, Result]:
     result = Result.from_folder(folder)
     recipe = read_recipe(folder / "recipe.yaml")
     bare = dataclasses.replace(recipe, backbone=dataclasses.replace(recipe.backbone, pretrained=False, weights=None))
-    network = Task(bare, ClassStats(result.class_counts)).network
+    network = Task(bare, ClassStats(result.class_counts)).network.for_inference()
     try:
         network.load_state_dict(load_weights(folder / "model.safetensors"))
     except RuntimeError as error:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tailwise.engine.buffers import EpochBuffers, Gathers
-from tailwise.engine.optim import match_layout
+from tailwise.engine.optim import lr_factor, match_layout
 from tailwise.engine.runtime import Runtime
 from tailwise.engine.stack import Stack
 from tailwise.engine.step import EpochMeter
@@ -91,12 +91,13 @@ class StepProgram:
         torch.stack([outcome["loss"] for outcome in outcomes]).sum().backward()
         if self.stack is not None:
             self.stack.backbone.share_gradients()
-            self.stack.backbone.count()
+            self.stack.backbone.count(self.stack.passes)
         for training, rates, meter, outcome in zip(self.trainings, self.rates, self.meters, outcomes, strict=True):
             optimizer = training.optimizer
             assert optimizer is not None
+            rate = rates.index_select(0, self.cursor).squeeze(0)
             for group in optimizer.param_groups:
-                group["lr"].copy_(rates.index_select(0, self.cursor).squeeze(0))
+                group["lr"].copy_(rate * lr_factor(group) if lr_factor(group) != 1 else rate)
             optimizer.step()
             if training.ema is not None:
                 training.ema.update(training.network)

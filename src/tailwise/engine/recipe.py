@@ -141,10 +141,20 @@ class Optim:
     weight_decay: float = 2e-4
     """On every parameter, BatchNorm and biases included, as all four papers' code has it."""
     schedule: Schedule = MultiStep()
+    lr_factors: dict[str, float] = hashed_if_set({})
+    """Factors of the rate for some parameters: regular expression from the start of their names -> factor; the first
+    that fits counts."""
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise ValueError(f"lr must be above 0, got {self.lr}")
+        for pattern, factor in self.lr_factors.items():
+            if not 0 < factor < float("inf"):
+                raise ValueError(f"lr_factors[{pattern!r}] must be a positive number, got {factor}")
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"lr_factors has {pattern!r}, which is no regular expression; {error}") from error
         within("momentum", self.momentum, 0, 1)
         at_least("weight_decay", self.weight_decay, 0)
 
@@ -158,9 +168,17 @@ class Stream:
     """Images a step over all processes together."""
     generate: Generate | None = hashed_if_set(None)
     """Images made from training images, which some draws show in place of the images themselves."""
+    four_turns: bool = hashed_if_set(False)
+    """Show every image in all four quarter turns, under its own label: four times the batch goes through."""
 
     def __post_init__(self) -> None:
         at_least("batch", self.batch, 1)
+        self.sampler.check_batch(self.batch)
+
+    @property
+    def images(self) -> int:
+        """Images of a step that go through the network, over all processes."""
+        return self.batch * (4 if self.four_turns else 1)
 
 
 def _one_stream() -> dict[str, Stream]:
@@ -208,6 +226,13 @@ class Stage:
         if bad:
             raise ValueError(f"a stream's name must be a plain word other than mix, got {bad[0]!r}")
         known = [*self.streams, *(view.stream for view in self.views)]
+        if len(set(known)) < len(known):
+            raise ValueError(f"streams and views need a name each, got {', '.join(known)}")
+        turned = [name for name, stream in self.streams.items() if stream.four_turns]
+        if turned and (self.views or self.feature_aug is not None):
+            raise ValueError(
+                f"stream {turned[0]!r} shows four turns of its images, which goes with no view or feature_aug"
+            )
         for objective in self.objective:
             for name in objective.streams:
                 if name not in known:
@@ -216,6 +241,14 @@ class Stage:
             re.compile(self.trainable)
         except re.error as error:
             raise ValueError(f"trainable must be all, head or a regular expression; {error}") from error
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of a step that go through the network, over all streams, views and processes."""
+        shown = sum(stream.images for stream in self.streams.values())
+        for _ in self.views:
+            shown += sum(stream.batch for stream in self.streams.values())
+        return shown
 
 
 @frozen
@@ -265,6 +298,8 @@ class Run:
     """captured: the whole step as one CUDA graph; compiled: compiled step by step; auto: captured where it can be."""
     at_once: Annotated[int | None, _flag("--at-once")] = None
     """Most runs of `compare` or `--seeds` that train side by side; none: by the GPU's memory, one on a CPU."""
+    class_losses: Annotated[bool, _flag("--class-losses"), tyro.conf.FlagCreatePairsOff] = False
+    """Also log the training loss of every class, after each epoch."""
     log_every: int = 50
     """Steps between looks at the loss."""
     checkpoint_seconds: float = 30.0

@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -17,6 +17,7 @@ from tailwise.engine.run_folder import RunFolder
 from tailwise.engine.training import Training
 from tailwise.evaluation.matrix import matrix_to_plain
 from tailwise.models.cost import cost_of
+from tailwise.models.network import Network
 from tailwise.report.ledger import Result
 
 
@@ -32,7 +33,8 @@ def write_result(training: Training, command: str) -> None:
     if last is None or best is None:
         raise RuntimeError("a run ended without an evaluation")
     note = {"recipe": recipe.name, "recipe_hash": recipe.hash, "seed": str(recipe.seed)}
-    save_weights(folder.path / "model.safetensors", training.evaluated.state_dict(), note)
+    final = cast(Network, training.evaluated).for_inference()
+    save_weights(folder.path / "model.safetensors", final.state_dict(), note)
     stats = prepared.index.stats
     result: dict[str, Any] = {
         "format": 1,
@@ -62,10 +64,11 @@ def write_result(training: Training, command: str) -> None:
         },
         "class_names": list(prepared.index.class_names),
         "class_counts": stats.counts.tolist(),
-        "parameters": sum(item.numel() for item in training.network.parameters()),
-        "multiply_accumulates": _multiply_accumulates(training),
+        "parameters": sum(item.numel() for item in final.parameters()),
+        "multiply_accumulates": _multiply_accumulates(final, recipe.data.image_size),
         "epochs": last["record"]["epoch"],
         "steps": training.step,
+        "images_per_step": round(training.mean_images_per_step, 3),
         "units": (
             "accuracies, errors of calibration and f1 in percent; nll in nats; seconds of training and evaluation, "
             "an even share of them when several runs were trained at once; startup_seconds before a stage's first step"
@@ -80,16 +83,16 @@ def write_result(training: Training, command: str) -> None:
         "environment": environment(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": command,
-        "notes": [recipe.notes] if recipe.notes else [],
+        "notes": [*([recipe.notes] if recipe.notes else []), *training.notes],
     }
     folder.write_json("result.json", result)
     draw(folder)
 
 
-def _multiply_accumulates(training: Training) -> int | None:
+def _multiply_accumulates(network: Network, image_size: int) -> int | None:
     """For one image at test time; None for a network that cannot run without data."""
     try:
-        return cost_of(training.evaluated, training.recipe.data.image_size).multiply_accumulates
+        return cost_of(network, image_size).multiply_accumulates
     except (RuntimeError, NotImplementedError):
         return None
 

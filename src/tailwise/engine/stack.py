@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tailwise.core.types import Batch
 from tailwise.engine.task import Task
+from tailwise.models.aside import aside
 from tailwise.models.stacked import StackedBackbone, why_not_stackable
 
 
@@ -34,6 +35,8 @@ class Stack(nn.Module):
         self.backbone = StackedBackbone([task.network.backbone for task in tasks], channels_last=channels_last)
         #: Layers after which the feature augmentation of one task at least acts.
         self.entered = frozenset(layer for task in tasks for layer in task.entered)
+        #: Forward passes of a step: one, and one for each view that has its own.
+        self.passes = 1 + sum(view.apart for view in tasks[0].views)
         heads = [task.network.head for task in tasks]
         plain = all(task.feature_aug is None for task in tasks)
         self.batched_heads = plain and all(type(head) is type(heads[0]) for head in heads)
@@ -47,6 +50,12 @@ class Stack(nn.Module):
             return self.tasks[number].at_place(layer, maps, inputs[number].targets, batches[number])
 
         maps = self.backbone(torch.cat([item.image for item in inputs], dim=1), self.entered, between)
+        apart = [
+            aside(self.backbone, self.backbone, torch.cat(images, dim=1))
+            for images in zip(*(item.apart for item in inputs), strict=True)
+        ]
+        if apart:
+            maps = torch.cat([maps, *apart])
         outcomes: list[dict[str, Any]] = []
         heads = [task.network.head for task in self.tasks]
         outputs = type(heads[0]).forward_stacked(heads, maps) if self.batched_heads else None

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from tailwise.augment.base import BoundGenerate, FeatureAug, View
 from tailwise.augment.pixel import Pixel
+from tailwise.augment.rotation import four_turns
 from tailwise.core.errors import TailwiseError, UnknownName
 from tailwise.core.stats import ClassStats
 from tailwise.core.types import Batch, MixedTarget, Part, ReduceSum, Target
+from tailwise.engine.class_losses import CLASS_LOSSES, class_losses
 from tailwise.engine.recipe import Recipe, Stage
 from tailwise.heads.base import HeadModule
 from tailwise.heads.experts import check_same_experts
+from tailwise.models.aside import aside
 from tailwise.models.backbone import Backbone, build_backbone
 from tailwise.models.network import Network
 
@@ -27,14 +30,16 @@ class Inputs(NamedTuple):
     """What goes into the backbone, and what its rows are to be compared with.
 
     Attributes:
-        image: Float ``[B,3,H,W]``, all streams one after the other.
-        targets: By stream, before feature augmentation.
-        rows: First and last row (exclusive) by stream.
+        image: Float ``[B,3,H,W]``, all streams one after the other, then the views that share their pass.
+        targets: By stream and view, before feature augmentation.
+        rows: First and last row (exclusive) by stream and view, in the features of all passes one after the other.
+        apart: Images ``[B',3,H,W]`` of the views that have a forward pass of their own.
     """
 
     image: Tensor
     targets: dict[str, Target]
     rows: dict[str, tuple[int, int]]
+    apart: tuple[Tensor, ...] = ()
 
 
 class Task(nn.Module):
@@ -61,6 +66,8 @@ class Task(nn.Module):
         self.views: tuple[View, ...] = ()
         self.feature_aug: FeatureAug | None = None
         self.stream_names: tuple[str, ...] = ()
+        #: Streams that show every image in four turns.
+        self.turned: frozenset[str] = frozenset()
         #: By stream, where images are generated.
         self.generates: dict[str, BoundGenerate] = {}
         self.objectives = nn.ModuleList()
@@ -123,8 +130,10 @@ class Task(nn.Module):
     def enter(self, stage: Stage) -> None:
         """Puts the components of a stage into the slots."""
         self.mix = None if stage.mix is None else stage.mix.bind(self.stats)
-        self.views, self.feature_aug = stage.views, stage.feature_aug
+        # Those with a pass of their own come last, as their features do.
+        self.views, self.feature_aug = tuple(sorted(stage.views, key=lambda view: view.apart)), stage.feature_aug
         self.stream_names = tuple(stage.streams)
+        self.turned = frozenset(name for name, stream in stage.streams.items() if stream.four_turns)
         self.generates = {
             name: stream.generate.bind() for name, stream in stage.streams.items() if stream.generate is not None
         }
@@ -147,9 +156,15 @@ class Task(nn.Module):
         """One step on this process's share of the global batch; see :meth:`outcome` for what comes back."""
         inputs = self.inputs(batch)
         if not self.entered:
-            return self.outcome(self.network.maps(inputs.image), inputs, batch)
-        backbone = cast(Backbone, self.network.backbone)
-        maps = backbone.forward_layers(inputs.image, lambda layer, x: self.at_place(layer, x, inputs.targets, batch))
+            maps = self.network.maps(inputs.image)
+        else:
+            backbone = cast(Backbone, self.network.backbone)
+            maps = backbone.forward_layers(
+                inputs.image, lambda layer, x: self.at_place(layer, x, inputs.targets, batch)
+            )
+        if inputs.apart:
+            network = self.network
+            maps = torch.cat([maps, *(aside(network.backbone, network.maps, image) for image in inputs.apart)])
         return self.outcome(maps, inputs, batch)
 
     def inputs(self, batch: Batch) -> Inputs:
@@ -164,16 +179,20 @@ class Task(nn.Module):
             targets[name] = stream["label"]
             if self.mix is not None and name == self.stream_names[0]:
                 image, targets[name] = self.mix(image, stream["label"], batch["mix"])
+            if name in self.turned:
+                image, targets[name] = four_turns(image, targets[name])
             images.append(image)
             rows[name] = (first, first + image.shape[0])
             first += image.shape[0]
+        apart: list[Tensor] = []
+        streams = len(images)
         for view in self.views:
-            image, targets[view.stream] = view(torch.cat(images), batch[view.stream])
-            images.append(image)
+            image, targets[view.stream] = view(torch.cat(images[:streams]), batch[view.stream])
+            (apart if view.apart else images).append(image)
             rows[view.stream] = (first, first + image.shape[0])
             first += image.shape[0]
         image = images[0] if len(images) == 1 else torch.cat(images)
-        return Inputs(self.at_place("input", image, targets, batch), targets, rows)
+        return Inputs(self.at_place("input", image, targets, batch), targets, rows, tuple(apart))
 
     def at_place(self, place: str, x: Tensor, targets: Mapping[str, Target], batch: Batch) -> Tensor:
         """What the stage's feature augmentation makes of ``x`` at this place; ``x`` itself where it does not act.
@@ -202,7 +221,8 @@ class Task(nn.Module):
         Returns:
             ``loss`` to call backward on (scaled so that averaging gradients over processes gives the gradient of the
             global objective), ``total`` the value of the global objective's share of this process (sums to the global
-            value over processes), ``parts`` the same by name, ``hits`` of the first stream.
+            value over processes), ``parts`` the same by name (and, when the run asks for it, sums by class under
+            :data:`~tailwise.engine.class_losses.CLASS_LOSSES`), ``hits`` of the first stream.
         """
         targets = inputs.targets
         if outputs is None:
@@ -211,11 +231,19 @@ class Task(nn.Module):
                 maps, targets = self.feature_aug(maps, targets, weight, batch["feature_aug"])
             outputs = cast(dict[str, Tensor], self.network.head(maps))
             outputs = {name: self.at_place("fc", value, inputs.targets, batch) for name, value in outputs.items()}
-        shown = {**outputs, "features": HeadModule.pool(maps)} if self.needs_features else outputs
+        shown = (
+            {**outputs, "features": self.network.head.embed(HeadModule.pool(maps))} if self.needs_features else outputs
+        )
         parts: dict[str, Part] = {}
         for objective in self.objectives:
             parts.update(objective(shown, targets, inputs.rows))
-        return {**self._total(parts), **self._hits(outputs, targets, inputs.rows)}
+        outcome: dict[str, Any] = {**self._total(parts), **self._hits(outputs, targets, inputs.rows)}
+        if self.recipe.run.class_losses:
+            first = self.stream_names[0]
+            start, end = inputs.rows[first]
+            logits = self.network.head.predict({name: value[start:end] for name, value in outputs.items()})
+            outcome["parts"] = {**outcome["parts"], CLASS_LOSSES: class_losses(logits, targets[first])}
+        return outcome
 
     def _total(self, parts: Mapping[str, Part]) -> dict[str, Any]:
         denominators = torch.stack([part.denominator.detach().float() for part in parts.values()])

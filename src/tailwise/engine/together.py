@@ -51,7 +51,7 @@ def shape_of(job: Job) -> Hashable:
     recipe = job.recipe
     epochs: list[tuple[int, Hashable]] = []
     for stage, span in zip(recipe.stages, spans(recipe.stages, job.prepared.index.stats.num_images), strict=True):
-        form = (tuple(stream.batch for stream in stage.streams.values()), repr(stage.views))
+        form = (tuple((stream.batch, stream.four_turns) for stream in stage.streams.values()), repr(stage.views))
         short = span.steps_in(span.epochs - 1)
         lengths = [(span.epochs, span.steps_per_epoch)]
         if short != span.steps_per_epoch:
@@ -92,7 +92,7 @@ def most_that_fit(network: Network, recipe: Recipe, free: int) -> int:
     Returns:
         At least 1.
     """
-    images = max(sum(stream.batch for stream in stage.streams.values()) for stage in recipe.stages)
+    images = max(stage.images_per_step for stage in recipe.stages)
     needed = training_bytes(network, images, recipe.data.image_size, {"fp64": 8, "fp32": 4}.get(recipe.precision, 2))
     own = recipe.backbone.name in backbone_names()
     return max(1, min(MOST_STACKED if own else MOST_STREAMS, int(SHARE * free / needed)))

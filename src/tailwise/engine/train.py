@@ -218,6 +218,8 @@ class _Crew:
                     self.prepared.index.save(job.folder.path / "index.json")
             self.runtime.barrier()
             self.reporter.line(self._about(len(jobs)))
+            for note in dict.fromkeys(note for training in trainings for note in training.notes):
+                self.reporter.line(note)
             for training in trainings:
                 training.begin(resume=resume)
             try:

@@ -16,15 +16,16 @@ from tailwise.core.rng import generator
 from tailwise.data.plan import EpochPlan, check_batches, make_plan
 from tailwise.data.source import BatchSource
 from tailwise.engine.checkpoint import Checkpoints, load_weights, not_finite
+from tailwise.engine.class_losses import CLASS_LOSSES, record_of
 from tailwise.engine.features import training_features
 from tailwise.engine.measure import Logs, Measures
-from tailwise.engine.optim import make_optimizer, restore_optimizer
+from tailwise.engine.optim import check_lr_factors, make_optimizer, restore_optimizer
 from tailwise.engine.prepare import Prepared
 from tailwise.engine.recipe import Recipe, Stage
 from tailwise.engine.run_folder import RunFolder
 from tailwise.engine.runtime import Runtime
 from tailwise.engine.span import StageSpan, spans
-from tailwise.engine.start_from import check_start_from
+from tailwise.engine.start_from import check_start_from, part_with
 from tailwise.engine.step import EpochMeter, NotFiniteLoss, check_finite
 from tailwise.engine.task import Task
 from tailwise.engine.trainable import enter_modes, select_trainable
@@ -72,8 +73,13 @@ class Training:
         self.recipe, self.prepared, self.source = recipe, prepared, source
         self.runtime, self.folder = runtime, folder
         self.labels, self.stats = prepared.index.labels, prepared.index.stats
+        #: What a person should know of the data and the samplers before the run starts.
+        self.notes: list[str] = []
         for stage in recipe.stages:
             check_batches(stage, runtime.world)
+            for stream in stage.streams.values():
+                self.notes += stream.sampler.check(self.stats, stream.batch)
+        self.notes = list(dict.fromkeys(self.notes))
         self.spans = spans(recipe.stages, prepared.index.stats.num_images)
         self.total_steps = sum(span.steps for span in self.spans)
         self.total_epochs = self.spans[-1].first_epoch + self.spans[-1].epochs
@@ -85,6 +91,8 @@ class Training:
             self.task = Task(recipe, self.stats, runtime.sum, runtime.world)
         for stage in recipe.stages:
             self.task.check(stage)
+            if stage.optim is not None:
+                check_lr_factors(stage.optim, [name for name, _ in self.task.network.named_parameters()])
         self.maps = CamBank(recipe, prepared, source, runtime, folder.path)
         self.maps.check(self.task.network)
         for posthoc in recipe.evaluate.posthoc:
@@ -137,8 +145,16 @@ class Training:
 
     @property
     def images_per_step(self) -> int:
-        """Images of a step over all streams and processes."""
-        return sum(stream.batch for stream in self.stage.streams.values())
+        """Images of a step that go through the network, over all streams, views and processes."""
+        return self.stage.images_per_step
+
+    @property
+    def mean_images_per_step(self) -> float:
+        """The same, averaged over the steps of all stages: what a run costs beyond its number of steps."""
+        images = sum(
+            span.steps * stage.images_per_step for span, stage in zip(self.spans, self.recipe.stages, strict=True)
+        )
+        return images / self.total_steps
 
     @property
     def epoch_label(self) -> str:
@@ -193,7 +209,8 @@ class Training:
             if owner.optim is None:
                 raise RunError(f"stage {number} has no optimiser to carry on")
             select_trainable(self.network, owner)
-            self.optimizer = make_optimizer(owner.optim, self.network.parameters())
+            names, parameters = zip(*self.network.named_parameters(), strict=True)
+            self.optimizer = make_optimizer(owner.optim, parameters, names)
         select_trainable(self.network, stage)
         held = {id(item) for group in self.optimizer.param_groups for item in group["params"]}
         if any(item.requires_grad and id(item) not in held for item in self.network.parameters()):
@@ -258,7 +275,7 @@ class Training:
         if self.meter is None:
             raise RuntimeError("no epoch is running")
         losses = check_finite(self.meter, self.runtime, self.step)
-        first = next(iter(self.stage.streams.values())).batch
+        first = next(iter(self.stage.streams.values())).images
         accuracy = 100 * int(self.runtime.sum(self.meter.hits)) / (self.meter.done * first)
         return sum(losses) / len(losses), accuracy
 
@@ -272,6 +289,8 @@ class Training:
         meter = self.meter
         assert meter is not None
         done = self.span.first_epoch + self.epoch + 1
+        sums = {name: self.runtime.sum(value) for name, value in meter.parts.items()}
+        by_class = sums.pop(CLASS_LOSSES, None)
         self._log(
             {
                 "event": "epoch",
@@ -283,9 +302,12 @@ class Training:
                 "lr": self.span.learning_rate(self.recipe.stages, self.epoch, 0.0),
                 "images_per_second": speed,
                 "seconds": self.seconds,
-                "parts": {name: float(self.runtime.sum(value)) / meter.done for name, value in meter.parts.items()},
+                "parts": {name: float(value) / meter.done for name, value in sums.items()},
             }
         )
+        if by_class is not None:
+            place = {"stage": self.stage_number, "epoch": done, "step": self.step}
+            self._log({"event": "class losses", **place, **record_of(by_class)})
         if self.measures.due(done):
             record = self.measures.evaluate(self.evaluated, done)
             self._log({"event": "evaluation", "stage": self.stage_number, "step": self.step, **record})
@@ -333,21 +355,25 @@ class Training:
     def _reset(self, number: int, stage: Stage) -> None:
         """Weights that a stage wants before it starts: from a file, or parts of them anew."""
         if stage.start_from is not None:
-            self._load_network(load_weights(Path(stage.start_from)), stage.start_from)
+            weights = load_weights(Path(stage.start_from))
+            self._load_network(weights, stage.start_from, part_with(weights, self.network))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(generator(self.recipe.seed, number, "reset").integers(2**62)))
             if "backbone" in stage.reset:
                 self.network.backbone = self.task.new_backbone()
             if "head" in stage.reset:
+                before = self.network.head
                 self.network.head = self.task.new_head(self.network.backbone)
+                if "backbone" not in stage.reset:
+                    self.network.head.keep_extractor(before)
         if stage.reset or stage.start_from is not None:
             self.network.to(self.runtime.device, self.dtype)
             if self.ema is not None:
                 self.ema.set(self.network)
 
-    def _load_network(self, weights: dict[str, torch.Tensor], where: str) -> None:
+    def _load_network(self, weights: dict[str, torch.Tensor], where: str, part: Network | None = None) -> None:
         try:
-            self.network.load_state_dict(weights)
+            (part or self.network).load_state_dict(weights)
         except RuntimeError as error:
             raise RunError(f"the weights in {where} do not fit the recipe's network: {error}") from error
 

@@ -7,6 +7,7 @@ from tailwise.heads.cosine import Cosine
 from tailwise.heads.experts import Experts
 from tailwise.heads.linear import Linear
 from tailwise.heads.lws import LWS
+from tailwise.heads.multi import Multi
 from tailwise.heads.reslt import ResLT
 
-__all__ = ["LWS", "Cosine", "Experts", "Head", "HeadModule", "Linear", "ResLT"]
+__all__ = ["LWS", "Cosine", "Experts", "Head", "HeadModule", "Linear", "Multi", "ResLT"]

@@ -52,6 +52,21 @@ class HeadModule(nn.Module, ABC):
         """
         return outputs["main"]
 
+    def embed(self, pooled: Tensor) -> Tensor:
+        """The features that the classifier multiplies, of pooled features ``[B, D]``; here these themselves."""
+        return pooled
+
+    def for_inference(self) -> HeadModule:
+        """The head with nothing that :meth:`predict` does not read, on the same parameters; here the head itself."""
+        return self
+
+    def keep_extractor(self, before: HeadModule) -> None:
+        """When a stage begins with a new head: takes over what belongs to the features, not to the classifier.
+
+        Args:
+            before: The head that this one replaces. Here nothing of it is kept.
+        """
+
     @classmethod
     def forward_stacked(cls, heads: Sequence[HeadModule], maps: Tensor) -> dict[str, Tensor]:
         """Several heads at once, each on the features of its own network; gradients reach every head's parameters.

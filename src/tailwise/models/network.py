@@ -29,6 +29,11 @@ class Network(nn.Module):
         """Feature maps ``[B,D,h,w]`` of normalised images ``[B,3,H,W]``."""
         return cast(Tensor, self.backbone.forward_features(x))  # pyright: ignore[reportCallIssue]
 
+    def for_inference(self) -> Network:
+        """The network without heads that only training needs, on the same parameters; itself where there are none."""
+        head = self.head.for_inference()
+        return self if head is self.head else Network(self.pixel, self.backbone, head).train(self.training)
+
     def forward(self, image: Tensor) -> Tensor:
         """Test-time logits ``[B,C]`` in float32 of uint8 images ``[B,3,H,W]``."""
         return self.head.predict(self.head(self.maps(self.pixel(image)))).float()

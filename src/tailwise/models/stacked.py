@@ -131,18 +131,21 @@ class StackedBackbone(nn.Module):
             for parameter, piece in zip(parameters, pieces, strict=True):
                 parameter.grad = piece if parameter.requires_grad else None
 
-    def count(self) -> None:
+    def count(self, passes: int = 1) -> None:
         """After a training step: one batch more in every network's BatchNorm layers that are in training mode.
 
         The stacked layers do not count. All counters are one tensor, so this is one kernel as a rule.
+
+        Args:
+            passes: Forward passes of the step, each with a batch of its own.
         """
         training = [layer.training for layer in self._counted]
         if all(training):
-            self.counters.add_(1)
+            self.counters.add_(passes)
             return
         for row, counts in zip(self.counters, training, strict=True):
             if counts:
-                row.add_(1)
+                row.add_(passes)
 
     def release(self) -> None:
         """Gives every network tensors of its own again, in the same memory layout. The stack is of no use after it."""

@@ -82,6 +82,18 @@ class Result:
         return None if value is None else float(value)
 
     @property
+    def images_per_step(self) -> float | None:
+        """Images of a step that went through the network, on average over all stages; None for older results."""
+        value = self.record.get("images_per_step")
+        return None if value is None else float(value)
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Wall-clock time divided by the epochs."""
+        epochs = self.record.get("epochs")
+        return None if self.seconds is None or not epochs else self.seconds / int(epochs)
+
+    @property
     def select(self) -> str:
         """``last`` or ``best_on_test``: which evaluation the recipe reports."""
         return str(self.record["select"])

@@ -128,10 +128,24 @@ def compare_table(groups: Mapping[str, Sequence[Result]]) -> Table:
             else ()
         ),
         Column("best_on_test", "best epoch on test, top-1 (%)", better=0),
+        *(
+            (
+                Column("images_per_step", "images a step", digits=0, better=0),
+                Column("epoch_seconds", "time an epoch (s)", digits=2, better=0),
+            )
+            if _costs_differ(chosen)
+            else ()
+        ),
         Column("seconds", "time (s)", digits=0, better=0),
     )
     rows = tuple(_row(name, results, chosen[reference], shots) for name, results in chosen.items())
     return Table(columns, rows, tuple(_notes(chosen, groups, shots, unbalanced=unbalanced)))
+
+
+def _costs_differ(chosen: Mapping[str, Sequence[Result]]) -> bool:
+    """Whether a step of one recipe shows the network more images than a step of another."""
+    costs = [result.images_per_step for results in chosen.values() for result in results]
+    return len({cost for cost in costs if cost is not None}) > 1
 
 
 def check_comparable(groups: Mapping[str, Sequence[Result]]) -> None:
@@ -160,8 +174,8 @@ def statistic(values: Sequence[float | None]) -> Statistic | None:
 
 
 #: Columns in the order in which a narrow terminal keeps them.
-IMPORTANCE = ("top1", "difference", "few", "many", "medium", "balanced_accuracy", "seconds", "harmonic_mean",
-              "worst_class", "ece", "nll", "best_on_test")  # fmt: skip
+IMPORTANCE = ("top1", "difference", "few", "many", "medium", "balanced_accuracy", "images_per_step", "epoch_seconds",
+              "seconds", "harmonic_mean", "worst_class", "ece", "nll", "best_on_test")  # fmt: skip
 
 
 def to_rich(table: Table, width: int | None = None) -> Group:
@@ -252,6 +266,10 @@ def _row(name: str, results: Sequence[Result], reference: Sequence[Result], shot
         cells["difference"] = statistic(pairs)
     cells["best_on_test"] = statistic([result.best_on_test["top1"] for result in results if result.best_on_test])
     cells["seconds"] = statistic([result.seconds for result in results])
+    images = statistic([result.images_per_step for result in results])
+    # It is a number of the recipe, not of the seed.
+    cells["images_per_step"] = None if images is None else Statistic(images.mean, None, images.n)
+    cells["epoch_seconds"] = statistic([result.epoch_seconds for result in results])
     return Row(name, tuple(result.seed for result in results), cells)
 
 
@@ -275,6 +293,11 @@ def _notes(
     notes.append(f"Classes a group: {sizes} (protocol {shots}, {rank}).")
     if unbalanced:
         notes.append("The test set is not balanced: 'balanced' is the mean of the class accuracies.")
+    if _costs_differ(chosen):
+        notes.append(
+            "'images a step' counts every image that goes through the network, those of auxiliary tasks too, averaged "
+            "over the steps of all stages: rows with more of them cost more at equal epochs."
+        )
     if any(result.changed is not None for result in results):
         notes.append("A row 'recipe + change' is the recipe's own network with its classifier changed after training.")
     first, *others = ({result.seed for result in row} for row in chosen.values())

@@ -111,6 +111,58 @@ class Sampler(Slot, ABC):
         classes = self.draw_classes(pools, stats, progress, n, rng)
         return pools.order[pools.starts[classes] + rng.integers(0, pools.sizes[classes])]
 
+    def draw_steps(
+        self,
+        labels: NDArray[np.int64],
+        stats: ClassStats,
+        progress: float,
+        steps: int,
+        batch: int,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """The positions of an epoch step by step; what a plan is made of.
+
+        Here they are those of :meth:`draw` in a row, so that steps know nothing of each other. A sampler that has a
+        rule for the images of one step overrides this.
+
+        Args:
+            labels: As for :meth:`draw`.
+            stats: As for :meth:`draw`.
+            progress: As for :meth:`draw`.
+            steps: ``S``, 0 or more.
+            batch: ``B``, images of a step over all processes.
+            rng: The only source of randomness.
+
+        Returns:
+            Shape ``[S, B]``, values in ``[0, N)``.
+
+        Raises:
+            DataError: As :meth:`draw`.
+        """
+        return self.draw(labels, stats, progress, steps * batch, rng).reshape(steps, batch)
+
+    def check_batch(self, batch: int) -> None:
+        """Refuses a batch that it cannot fill, whatever the data are; by default it can fill any.
+
+        Raises:
+            ValueError: Names the batch and the nearest one that works.
+        """
+
+    def check(self, stats: ClassStats, batch: int) -> tuple[str, ...]:
+        """Refuses a batch that it cannot fill from these classes; called before a run starts.
+
+        Args:
+            stats: The class counts.
+            batch: Images of a step over all processes.
+
+        Returns:
+            What a person should know of it, a sentence each; by default nothing.
+
+        Raises:
+            TailwiseError: What was given, what there is, and the nearest choice.
+        """
+        return ()
+
     def draw_classes(
         self, pools: ClassPools, stats: ClassStats, progress: float, n: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:

@@ -32,10 +32,14 @@ class EpochSampler(TorchSampler[int]):
             left over when it is divided among the processes.
         rank: The number of this process, from 0. Default: that of ``torch.distributed``, or 0 without a process group.
         world: The number of processes. Default: that of ``torch.distributed``, or 1 without a process group.
+        batch_size: Images of a step over all processes, for samplers that have a rule for each step (``PerClass``);
+            the others need no such number. The last step of an epoch may be shorter.
 
     Raises:
         DataError: The labels are not one list of whole numbers with at least one image of every class.
-        RunError: ``rank``, ``world`` or ``num_samples`` do not fit together, or only one of the first two is given.
+        TailwiseError: The sampler cannot fill such a batch.
+        RunError: ``batch_size`` is not a positive multiple of the processes; ``rank``, ``world`` or ``num_samples`` do
+            not fit together, or only one of the first two is given.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class EpochSampler(TorchSampler[int]):
         num_samples: int | None = None,
         rank: int | None = None,
         world: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         super().__init__()
         array = np.asarray(labels)
@@ -74,6 +79,14 @@ class EpochSampler(TorchSampler[int]):
         self.world = found_world
         self._labels = array.astype(np.int64)
         self._stats = ClassStats(np.bincount(self._labels))
+        if batch_size is not None:
+            if batch_size < 1 or batch_size % found_world:
+                raise RunError(
+                    f"batch_size must be a positive multiple of the {found_world} processes, got {batch_size}; "
+                    f"did you mean {max(found_world, batch_size - batch_size % found_world)}?"
+                )
+            sampler.check(self._stats, batch_size)
+        self.batch_size = batch_size
         self._epoch, self._progress = 0, 0.0
         self._start = self._done = 0
 
@@ -132,7 +145,11 @@ class EpochSampler(TorchSampler[int]):
     def plan(self) -> NDArray[np.int64]:
         """The positions of the chosen epoch over all processes, shape ``[num_samples]``."""
         rng = generator(self.seed, self._epoch, "sampler")
-        return self.sampler.draw(self._labels, self._stats, self._progress, self.num_samples, rng)
+        if self.batch_size is None:
+            return self.sampler.draw(self._labels, self._stats, self._progress, self.num_samples, rng)
+        steps = -(-self.num_samples // self.batch_size)
+        rows = self.sampler.draw_steps(self._labels, self._stats, self._progress, steps, self.batch_size, rng)
+        return rows.reshape(-1)[: self.num_samples]
 
     def __len__(self) -> int:
         """How many positions this process gets in a whole epoch."""
