@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +73,20 @@ class Sampler(Slot, ABC):
     """
 
     kind = "samplers"
+    #: Whether :meth:`draw_beside` reads which classes are confused, so that a classifier must be trained before.
+    needs_confusion: ClassVar[bool] = False
+
+    def check(self, stats: ClassStats, batch: int, earlier: Mapping[str, int]) -> None:
+        """Refuses data or a stage that it cannot draw for; called before anything is trained.
+
+        Args:
+            stats: The class counts.
+            batch: Images a step of its stream.
+            earlier: Images a step of the stage's streams before this one, by name.
+
+        Raises:
+            TailwiseError: Says what is missing. By default any data and any stage will do.
+        """
 
     @abstractmethod
     def class_mass(self, stats: ClassStats, progress: float) -> NDArray[np.float64]:
@@ -110,6 +126,34 @@ class Sampler(Slot, ABC):
         pools = ClassPools.from_labels(labels, stats.num_classes)
         classes = self.draw_classes(pools, stats, progress, n, rng)
         return pools.order[pools.starts[classes] + rng.integers(0, pools.sizes[classes])]
+
+    def draw_beside(
+        self,
+        earlier: Mapping[str, NDArray[np.int64]],
+        shape: tuple[int, int],
+        labels: NDArray[np.int64],
+        stats: ClassStats,
+        progress: float,
+        rng: np.random.Generator,
+        confusing: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.int64]:
+        """What :meth:`draw` draws, for a whole epoch; a sampler may look at the streams before its own.
+
+        Args:
+            earlier: What the stage's streams before this one show, ``[S,B]`` by name.
+            shape: Steps and images a step, ``(S, B)``.
+            labels: As for :meth:`draw`.
+            stats: As for :meth:`draw`.
+            progress: As for :meth:`draw`.
+            rng: As for :meth:`draw`.
+            confusing: For every class the classes that it is confused with, the most confusing first, ``[C,N_f]``;
+                computed when the stage began, where :attr:`needs_confusion`.
+
+        Returns:
+            Positions into ``labels``, int64 ``[S,B]``.
+        """
+        steps, batch = shape
+        return self.draw(labels, stats, progress, steps * batch, rng).reshape(shape)
 
     def draw_classes(
         self, pools: ClassPools, stats: ClassStats, progress: float, n: int, rng: np.random.Generator
