@@ -97,7 +97,7 @@ class FeatureSpace(FeatureAug):
         if positions < 2:
             raise TailwiseError(
                 "feature_space draws from the positions of a map, and here a map has one only; take a backbone with "
-                "larger maps (for small images resnet32 or resnet18_cifar) or larger images (--image-size)"
+                "larger maps (for small images resnet32 or resnet18_small) or larger images (--image-size)"
             )
 
     def draw(self, rng: np.random.Generator, steps: int, batch: int) -> Draws:

@@ -30,7 +30,10 @@ from tailwise.engine.task import Task
 from tailwise.engine.trainable import enter_modes, select_trainable
 from tailwise.evaluation.evaluate import EvaluationSplit
 from tailwise.models.network import Network
+from tailwise.precompute.base import BeforeStage
 from tailwise.precompute.cam_bank import CamBank
+from tailwise.precompute.confusion import Confusion
+from tailwise.precompute.feature_bank import FeatureBank
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ class Training:
         runtime: Runtime,
         folder: RunFolder,
     ) -> None:
-        self.recipe, self.prepared, self.source = recipe, prepared, source
+        self.recipe, self.prepared, self._images = recipe, prepared, source
         self.runtime, self.folder = runtime, folder
         self.labels, self.stats = prepared.index.labels, prepared.index.stats
         for stage in recipe.stages:
@@ -85,8 +88,11 @@ class Training:
             self.task = Task(recipe, self.stats, runtime.sum, runtime.world)
         for stage in recipe.stages:
             self.task.check(stage)
-        self.maps = CamBank(recipe, prepared, source, runtime, folder.path)
-        self.maps.check(self.task.network)
+        context = (recipe, prepared, source, runtime, folder.path)
+        self.features = FeatureBank(*context)
+        self.before: tuple[BeforeStage, ...] = (CamBank(*context), Confusion(*context), self.features)
+        for item in self.before:
+            item.check(self.task.network)
         for posthoc in recipe.evaluate.posthoc:
             posthoc.check(self.task.network.head)
         self.dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
@@ -114,6 +120,11 @@ class Training:
     def evaluated(self) -> nn.Module:
         """The network that is measured and saved: the averaged one where the recipe asks for an average."""
         return self.network if self.ema is None else self.ema.module
+
+    @property
+    def source(self) -> BatchSource:
+        """Where the stage's batches come from: images, or feature maps that were computed when it began."""
+        return self.features.found or self._images
 
     @property
     def stage(self) -> Stage:
@@ -184,9 +195,6 @@ class Training:
             self._reset(number, stage)
         self.task.enter(stage)
         self.task.to(self.runtime.device, self.dtype)
-        maps = self.maps.enter(number, cast(Network, self.evaluated), self.task.generates, resumed=inside)
-        if maps is not None:
-            self._log({"event": "maps", "stage": number, "step": self.step, **maps})
         if stage.optim is not None or self.optimizer is None:
             # After a resume the optimiser that is carried on holds what the stage that began it trained.
             owner = self.recipe.stages[self.span.owner]
@@ -203,6 +211,10 @@ class Training:
         if self._state is not None and (inside or stage.optim is None):
             restore_optimizer(self.optimizer, self._state["optimizer"])
         enter_modes(self.network, stage)
+        for item in self.before:
+            record = item.enter(number, cast(Network, self.evaluated), self.task, resumed=inside)
+            if record is not None:
+                self._log({"event": item.event, "stage": number, "step": self.step, **record})
         self._entered = number
 
     def begin_epoch(self) -> EpochWork:
@@ -242,6 +254,7 @@ class Training:
             progress=epoch / max(1, span.epochs - 1),
             steps=span.steps_in(epoch),
             sizes=self.prepared.sizes,
+            facts=self.task.facts,
         ).rank_slice(self.runtime.rank, self.runtime.world)
 
     def plan_ahead(self) -> None:
