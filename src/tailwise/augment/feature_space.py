@@ -62,7 +62,7 @@ class FeatureSpace(FeatureAug):
     needs_classifier: ClassVar[bool] = True
 
     tau_specific: float = 0.5
-    tau_generic: float = 0.5
+    tau_generic: float = 0.2
     layer: str = "pool"
 
     def __post_init__(self) -> None:
@@ -126,7 +126,7 @@ class FeatureSpace(FeatureAug):
         chosen = _for_each(choose(tail, specific(own, self.tau_specific), own), end - start)
         source = drawn_positions(chosen, row["pick"][start:end])
         # The place of every position in the order from the most to the least specific for the image's own class.
-        rank = cam[start:end].flatten(1).argsort(1, descending=True, stable=True).argsort(1)
+        rank = cam[start:end].flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         vectors = tail.flatten(2).repeat(len(other) // len(tail), 1, 1)
         vectors = vectors.gather(2, source[:, None].expand(-1, x.shape[1], -1))
         fused = torch.where((rank < row["count"][start:end, None])[:, None], vectors, other.flatten(2))

@@ -299,9 +299,12 @@ class Training:
                 "parts": {name: float(self.runtime.sum(value)) / meter.done for name, value in meter.parts.items()},
             }
         )
-        if self.measures.due(done):
+        ends = self.epoch + 1 == self.span.epochs and self.stage_number + 1 < len(self.spans)
+        if self.measures.due(done) or ends:
             record = self.measures.evaluate(self.evaluated, done)
             self._log({"event": "evaluation", "stage": self.stage_number, "step": self.step, **record})
+        if ends:
+            self.measures.end_stage(self.stage_number)
         self.meter = None
         self.epoch += 1
         if self.epoch >= self.span.epochs:
