@@ -155,7 +155,9 @@ def test_a_captured_step_equals_ordinary_ones(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("variant", ["bank", "images", "depth"])
 def test_runs_side_by_side_have_confusions_of_their_own(tmp_path: Path, variant: str) -> None:
-    recipe = {"bank": phases, "images": lambda: images(phases()), "depth": lambda: at_depth(phases(), "layer2", ("stage3",))}[variant]()  # fmt: skip
+    recipe = phases()
+    if variant != "bank":
+        recipe = images(recipe) if variant == "images" else at_depth(recipe, "layer2", ("stage3",))
     recipe = dataclasses.replace(recipe, precision="fp64", run=dataclasses.replace(recipe.run, at_once=2))
     recipes = [recipe, dataclasses.replace(recipe, seed=3)]
     outcomes = train_many(recipes, [tmp_path / f"stack{number}" for number in range(2)])
@@ -221,7 +223,9 @@ def test_what_cannot_work_is_refused_before_training(tmp_path: Path) -> None:
         "left; leave `reset` empty in this stage"
     )
     small = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, image_size=4))
-    assert refusal(small, tmp_path).startswith("feature_space draws from the positions of a map, and here a map has one")
+    assert refusal(small, tmp_path).startswith(
+        "feature_space draws from the positions of a map, and here a map has one"
+    )
     deep = replace_stage(at_depth(recipe, "layer2", ("stage3",)), 1, images="augmented")
     assert refusal(deep, tmp_path) == (
         "stage 1 changes features by class activation maps inside the backbone, which are those of plain images; show "

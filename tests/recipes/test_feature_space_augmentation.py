@@ -40,7 +40,10 @@ def test_the_tables_and_their_rows_are_those_of_the_paper() -> None:
         "figure8": (8, 10), "figure9": (5, 10), "sweep-tau": (5, 10), "sweep-draws": (6, 10),
     }  # fmt: skip
     assert {table.metric for table in TABLES.values()} == {"top1_accuracy"}
-    assert [column.key for column in TABLES["table1"].columns][::5] == ["cifar10-lt-10-resnet18", "cifar10-lt-10-resnet34"]
+    assert [column.key for column in TABLES["table1"].columns][::5] == [
+        "cifar10-lt-10-resnet18",
+        "cifar10-lt-10-resnet34",
+    ]
     assert [column.measure for column in TABLES["table3"].columns] == ["many", "medium", "few", "all"] * 2
 
 

@@ -19,9 +19,7 @@ from tailwise.analysis.figure import GAIN, INK, LOSS, NAMED_CLASSES, blocks, fre
 _CHANGE = LinearSegmentedColormap.from_list("change", [(0.0, LOSS), (0.5, "#ffffff00"), (1.0, GAIN)])
 
 
-def confusion_change(
-    before: Any, after: Any, counts: Any, *, class_names: Sequence[str] | None = None
-) -> Figure:
+def confusion_change(before: Any, after: Any, counts: Any, *, class_names: Sequence[str] | None = None) -> Figure:
     """Left the shares before, right how many points of each row moved, classes in frequency order.
 
     Args:

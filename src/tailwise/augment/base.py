@@ -206,4 +206,5 @@ class FeatureAug(Slot):
         self, maps: Tensor, targets: Mapping[str, Target], classifier_weight: Tensor, row: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Target], dict[str, Tensor]]:
         """The same, with numbers by name whose mean over the steps stands in the epoch's log; none by default."""
-        return (*self(maps, targets, classifier_weight, row), {})
+        changed, others = self(maps, targets, classifier_weight, row)
+        return changed, others, {}

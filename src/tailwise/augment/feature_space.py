@@ -161,26 +161,28 @@ class FeatureSpace(FeatureAug):
         pick = row["pick"][start:end]
         # The first draws of a sample are specific, the others generic.
         is_own = torch.arange(pick.shape[1], device=pick.device) < row["count"][start:end, None]
-        shares = _shares(drawn_positions(_for_each(own, end - start), pick), is_own)
-        sums = _weighted(tail.repeat(len(other) // len(tail), 1, 1, 1), shares)
-        sums = sums + _weighted(other, _shares(drawn_positions(theirs, pick), ~is_own))
+        sums = _sums(tail, _times(drawn_positions(_for_each(own, end - start), pick), is_own))
+        sums = sums + _sums(other, _times(drawn_positions(theirs, pick), ~is_own))
         fused = (sums / pick.shape[1]).to(maps.dtype)
         pooled = HeadModule.pool(maps)
         fallbacks = own.fell_back.sum() + theirs.fell_back.sum()
         return torch.cat([pooled[:start], fused, pooled[end:]]), changed, {"fallbacks": fallbacks}
 
 
-def _shares(places: Tensor, wanted: Tensor) -> Tensor:
+def _times(places: Tensor, wanted: Tensor) -> Tensor:
     """How often each position was drawn, ``[F,L]``, counting the wanted draws only."""
     count = wanted.float()
     return torch.zeros_like(count).scatter_add(1, places, count)
 
 
-def _weighted(maps: Tensor, weight: Tensor) -> Tensor:
-    """Sums of feature vectors ``[F,D]`` by the weight ``[F,L]`` of their positions, in float32 or above."""
-    kind = torch.promote_types(maps.dtype, torch.float32)
-    # Not a matrix product: autocast would round it.
-    return (maps.flatten(2).to(kind) * weight.to(kind)[:, None]).sum(2)
+def _sums(maps: Tensor, times: Tensor) -> Tensor:
+    """Sums of an image's feature vectors, each so many times: ``[B,D,h,w]``, ``[F,L]`` -> ``[F,D]``.
+
+    Sample ``f`` is made of image ``f mod B``. The numbers of times are small, so lower precision holds them exactly.
+    """
+    samples, size = times.shape
+    weight = times.to(maps.dtype).view(-1, maps.shape[0], size).permute(1, 2, 0)
+    return torch.bmm(maps.flatten(2), weight).permute(2, 0, 1).reshape(samples, maps.shape[1])
 
 
 def _for_each(choice: Choice, samples: int) -> Choice:

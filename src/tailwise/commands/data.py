@@ -1,4 +1,4 @@
-"""``tailwise data card``, and the way to ``tailwise data pack``, ``tailwise data cam`` and ``tailwise data features``"""
+"""``tailwise data card``, and the way to ``tailwise data`` ``pack``, ``cam`` and ``features``"""
 
 from __future__ import annotations
 

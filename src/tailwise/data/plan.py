@@ -153,9 +153,7 @@ def make_plan(
     plain = stage.images == "plain"
     for name, stream in stage.streams.items():
         shape = (steps, stream.batch)
-        index = stream.sampler.draw_beside(
-            shown, shape, labels, stats, progress, rng(f"{name}/index"), facts.confusing
-        )
+        index = stream.sampler.draw_beside(shown, shape, labels, stats, progress, rng(f"{name}/index"), facts.confusing)
         cropped = data.augmentation == "pad_crop" and not plain
         index = shown[name] = np.asarray(index, dtype=np.int64).reshape(shape)
         on_device: dict[str, Any] = {}

@@ -14,10 +14,10 @@ from tailwise.models.backbone import Backbone, Between
 class ResNetSmall(Backbone):
     """The ImageNet network of 64, 128, 256 and 512 channels with the stem that is usual for CIFAR.
 
-    The stem is a 3 x 3 convolution of stride 1, without max-pooling, so 32 x 32 images give maps of 4 x 4. chu2020feature
-    prints ResNet-18 and -34 and does not say which stem; with that of ImageNet the map would be a single position, from
-    which no class activation map could be made. Shortcuts that change the shape are 1 x 1 convolutions with batch
-    normalisation; initialisation as in :class:`~tailwise.models.resnet10.ResNet10`.
+    The stem is a 3 x 3 convolution of stride 1, without max-pooling, so 32 x 32 images give maps of 4 x 4. The paper of
+    chu2020feature prints ResNet-18 and -34 and does not say which stem; with that of ImageNet the map would be a single
+    position, from which no class activation map could be made. Shortcuts that change the shape are 1 x 1 convolutions
+    with batch normalisation; initialisation as in :class:`~tailwise.models.resnet10.ResNet10`.
 
     ResNet-34 is not declared stackable. Stacked, it computes the same in float64; in float32 its gradients amplify
     rounding so much that two ways of computing them cannot be told from a mistake.

@@ -105,7 +105,7 @@ class Confusion(BeforeStage):
         return shape[2] * shape[3]
 
     def enter(self, number: int, network: Network, task: Task, *, resumed: bool) -> dict[str, Any] | None:
-        """Puts the facts into the task; see :meth:`BeforeStage.enter`. They are those of the network that is trained."""
+        """Puts the facts of the network that is trained into the task; see :meth:`BeforeStage.enter`."""
         stage = self.recipe.stages[number]
         task.facts, task.classifier, task.cams = None, None, None
         if not _reads(stage):
@@ -135,9 +135,7 @@ class Confusion(BeforeStage):
         found = {"classifier": weight.clone()}
         number = _confusing(stage)
         if number:
-            features = training_features(
-                network, recipe=self.recipe, prepared=self.prepared, runtime=self.runtime
-            )
+            features = training_features(network, recipe=self.recipe, prepared=self.prepared, runtime=self.runtime)
             head: HeadModule = network.head
             with measuring(network, self.runtime):
                 kind = next(head.parameters()).dtype
@@ -157,7 +155,9 @@ class Confusion(BeforeStage):
         for name, size in wanted.items():
             if name not in found or found[name].ndim != 2 or found[name].shape[0] != size:
                 shape = list(found[name].shape) if name in found else "nothing"
-                raise RunError(f"{self.path(number)} holds {shape} as {name}; expected a row for each of {size} classes")
+                raise RunError(
+                    f"{self.path(number)} holds {shape} as {name}; expected a row for each of {size} classes"
+                )
         return found
 
 

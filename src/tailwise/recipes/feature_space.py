@@ -28,13 +28,16 @@ FULL_SIZE_STEPS = 200
 #: Steps after which a line is logged; an epoch of Phase II in the log.
 LOGGED = 100
 
+#: Fusion right before the pooling.
+FUSION = FeatureSpace()
+
 Images = Literal["augmented", "plain"]
 
 
 def feature_space(
     recipe: Recipe,
     *,
-    augment: FeatureAug | None = FeatureSpace(),
+    augment: FeatureAug | None = FUSION,
     share: float = 0.9,
     each: int = 3,
     classes: int = 3,
@@ -46,8 +49,8 @@ def feature_space(
 ) -> Recipe:
     r"""The recipe as Phase I, and Phase II behind it.
 
-    Phase II trains the classifier with cross-entropy at a fixed rate of 0.001 (momentum 0.9, no weight decay, neither of
-    which is printed) while the rest stays frozen in evaluation mode. A step has :math:`N_t` images of tail classes,
+    Phase II trains the classifier with cross-entropy at a fixed rate of 0.001 (momentum 0.9, no weight decay: neither
+    is printed) while the rest stays frozen in evaluation mode. A step has :math:`N_t` images of tail classes,
     :math:`N_t N_a` samples fused from them and :math:`N_t (1 + N_a)` images of head classes.
 
     Algorithm 1 reads "all training images' features", so Phase II shows plain images; where workers crop images as they

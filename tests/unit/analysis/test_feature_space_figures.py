@@ -55,9 +55,9 @@ def test_a_sweep_refuses_what_it_cannot_draw() -> None:
         sweep({"a": {1.0: [1.0], "b": [2.0]}}, label="x")
     with pytest.raises(DataError, match="a sweep needs places"):
         sweep({}, label="x")
-    with pytest.raises(DataError, match="no 'top9' for 0.5 of ours"):
+    with pytest.raises(DataError, match=r"no 'top9' for 0\.5 of ours"):
         sweep_values({"ours": {0.5: [_result(0, 50.0)]}}, "top9")
-    with pytest.raises(DataError, match=r"no 'top1' for 0.5 of ours"):
+    with pytest.raises(DataError, match=r"no 'top1' for 0\.5 of ours"):
         sweep_values({"ours": {0.5: []}})
 
 

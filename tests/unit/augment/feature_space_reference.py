@@ -48,9 +48,7 @@ def fused(
     return np.mean(drawn, axis=0), int(fell_own) + int(fell_theirs)
 
 
-def replaced(
-    tail: Array, other: Array, cams: tuple[Array, Array], tau: float, count: int, picks: Array
-) -> Array:
+def replaced(tail: Array, other: Array, cams: tuple[Array, Array], tau: float, count: int, picks: Array) -> Array:
     """Fusion inside the network: the most specific positions of ``other`` get vectors of ``tail``'s specific ones."""
     own, _ = vectors(tail, cams[0], lambda value: value >= tau, max)
     _, _, width = other.shape

@@ -42,7 +42,8 @@ def test_fused_samples_equal_a_slow_version_of_algorithm_1(seed: int, taus: tupl
     maps, targets, weight = example(seed)
     aug = FeatureSpace(tau_specific=taus[0], tau_generic=taus[1])
     row = row_of(aug, 12, seed)
-    result, changed, counts = aug.counted(maps, targets, weight, row)
+    found: Any = aug.counted(maps, targets, weight, row)
+    result, changed, counts = found
     expected, empty = maps.mean((2, 3)).numpy().copy(), 0
     images, classes = maps.numpy(), weight.numpy()
     fallen: set[tuple[str, int]] = set()
@@ -94,7 +95,8 @@ def test_inside_the_network_places_are_kept_and_equal_a_slow_version() -> None:
         np.testing.assert_array_equal(result[place].numpy(), expected)
     kept = [*range(TAIL), *range(BATCH - HEAD, BATCH)]
     assert torch.equal(result[kept], maps[kept])
-    same, changed, _ = aug.counted(result, targets, weight, row)
+    found: Any = aug.counted(result, targets, weight, row)
+    same, changed, _ = found
     assert same is result
     assert torch.equal(changed["confusing"], targets["tail"].repeat(EACH))
 
@@ -102,7 +104,7 @@ def test_inside_the_network_places_are_kept_and_equal_a_slow_version() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.95), st.floats(0.05, 0.95))
 def test_no_drawn_vector_is_zero_where_an_image_has_others(seed: int, tau_s: float, tau_g: float) -> None:
-    maps, targets, _ = example(seed, (2, 2))
+    maps, _, _ = example(seed, (2, 2))
     rng = np.random.default_rng(seed)
     cam = torch.from_numpy(rng.random((BATCH, 2, 2)))
     pick = torch.from_numpy(rng.random((BATCH, 7)))
@@ -147,15 +149,17 @@ def test_processes_fuse_what_one_process_fuses(world: int) -> None:
     maps, targets = maps[: keep + 4], {**targets, "head": targets["head"][:4]}
     aug = FeatureSpace()
     row = {name: value[: keep + 4] for name, value in row_of(aug, 12).items()}
-    whole, labels = aug(maps, targets, weight, row)
+    result: Any = aug(maps, targets, weight, row)
+    whole, labels = result
     for rank in range(world):
         share, names = slice(rank, None, world), list(targets)
-        own, changed = aug(
+        part: Any = aug(
             maps[share],
             {name: targets[name][share] for name in names},
             weight,
             {name: value[share] for name, value in row.items()},
         )
+        own, changed = part
         torch.testing.assert_close(own, whole[share], rtol=0, atol=0)
         assert all(torch.equal(changed[name], labels[name][share]) for name in names)
 
@@ -165,7 +169,7 @@ def test_it_compiles_as_one_graph_and_keeps_types() -> None:
     for aug in (FeatureSpace(), FeatureSpace(layer="layer2")):
         row = row_of(aug, 12) | {"cam": torch.rand(BATCH, 3, 4).half()}
 
-        def step(aug: FeatureSpace, x: Tensor, row: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        def step(aug: FeatureSpace, x: Tensor, row: dict[str, Tensor]) -> Any:
             if aug.places:
                 x = aug.at_place("layer2", x, targets, row)
             result, changed, _ = aug.counted(x, targets, weight, row)

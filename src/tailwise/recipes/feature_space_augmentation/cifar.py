@@ -16,10 +16,10 @@ from tailwise.report.paper import Numbers, Row, Table
 
 OPEN = (
     "The paper leaves open: the stem of the networks, batch, momentum and weight decay of Phase I, the thresholds tau, "
-    "whether a tail class or a tail image is drawn, whether Phase II sees augmented images; see the recipe's docstring. "
+    "whether a tail class or a tail image is drawn, whether Phase II sees augmented images; see the recipe. "
     "Its numbers come from one run each, and it does not say which epoch they are of."
 )
-CB = "Class-balanced weights on softmax cross-entropy, divided by the batch's weights; the paper does not say which loss."
+CB = "Class-balanced weights on cross-entropy, divided by the batch's weights; the paper does not say which loss."
 
 
 def with_loss(loss: Loss, reduction: str = "mean") -> RecipeFunction:

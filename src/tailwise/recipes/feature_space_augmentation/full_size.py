@@ -74,7 +74,7 @@ def table3() -> Table:
 
 @register("feature-space-augmentation-table4", kind="tables", paper=PAPER)
 def table4() -> Table:
-    """iNaturalist with ResNet-50, -101 and -152."""
+    """Both versions of iNaturalist with ResNet-50, -101 and -152."""
     baseline = {"resnet50": (60.50, 62.27), "resnet101": (61.81, 65.19), "resnet152": (65.12, 66.17)}
     balanced = {"resnet50": (58.08, 61.12), "resnet101": (60.94, 63.88), "resnet152": (64.75, 66.97)}
     ours = {"resnet50": (61.96, 65.91), "resnet101": (64.16, 68.39), "resnet152": (66.58, 69.08)}

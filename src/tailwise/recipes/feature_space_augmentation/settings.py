@@ -49,11 +49,9 @@ def cifar_columns(name: CifarName, networks: tuple[tuple[str, str], ...] = NETWO
 
 
 def imagenet_lt(variant: Variant = "paper") -> Recipe:
-    """Phase I on ImageNet-LT with ResNet-10 from scratch; no schedule is printed, so it is that of the base settings."""
+    """Phase I on ImageNet-LT with ResNet-10 from scratch; no schedule is printed: that of the base settings."""
     recipe = base_recipe("list", None, 224)
-    return dataclasses.replace(
-        recipe, variant=variant, evaluate=dataclasses.replace(recipe.evaluate, shots="fsa")
-    )
+    return dataclasses.replace(recipe, variant=variant, evaluate=dataclasses.replace(recipe.evaluate, shots="fsa"))
 
 
 def places_lt(variant: Variant = "paper") -> Recipe:
