@@ -78,7 +78,7 @@ class ClassStats:
         return float((2 * np.arange(1, size + 1) - size - 1) @ ascending / (size * ascending.sum()))
 
     def num_head(self, share: float) -> int:
-        """Head classes ``h``: the least number of largest classes with this share of the images (chu2020feature, Sec. 5.4).
+        """Head classes ``h``: the fewest largest classes that hold this share of the images (chu2020feature, Sec. 5.4).
 
         Args:
             share: ``h_r``, above 0 and at most 1.
