@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tailwise import load_recipe
 from tailwise.augment.feature_space import FeatureSpace
 from tailwise.core.errors import TailwiseError
 from tailwise.core.registry import REGISTRY
@@ -163,10 +164,20 @@ def test_fewer_epochs_shorten_phase_two_in_proportion() -> None:
     recipe = with_epochs(make_recipe("feature-space-augmentation", base_recipe("cifar10")), 50)
     assert recipe.stages[0].epochs == recipe.epochs == 50
     assert recipe.stages[1].steps == 1600
+    shortest = with_epochs(recipe, 1)
+    assert (shortest.stages[0].epochs, shortest.stages[1].steps) == (1, 32)
     only = dataclasses.replace(recipe, stages=(replace_stage(recipe, 0, steps=10).stages[0],))
     with pytest.raises(TailwiseError) as error:
         with_epochs(only, 5)
     assert str(error.value) == "--epochs cannot rescale stages given in steps; set --stages.N.steps instead"
+
+
+def test_other_thresholds_go_where_features_are_fused() -> None:
+    recipe = load_recipe(
+        "feature-space-augmentation", data="digits", changes=("feature_aug=feature_space(tau_specific=0.7)",)
+    )
+    assert [stage.feature_aug for stage in recipe.stages] == [None, FeatureSpace(tau_specific=0.7)]
+    assert load_recipe("ce", data="digits", changes=("feature_aug=manifold_mixup",)).stages[0].feature_aug is not None
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     """
     if epochs < 1:
         raise TailwiseError(f"--epochs must be at least 1, got {epochs}")
-    if epochs < len(recipe.stages):
-        raise TailwiseError(f"--epochs {epochs} is less than the recipe's {len(recipe.stages)} stages need")
     counted = [stage for stage in recipe.stages if stage.steps is None]
+    if epochs < len(counted):
+        raise TailwiseError(f"--epochs {epochs} is less than the recipe's {len(counted)} stages need")
     if not counted:
         raise TailwiseError("--epochs cannot rescale stages given in steps; set --stages.N.steps instead")
     ratio, total = epochs / recipe.epochs, recipe.epochs
