@@ -183,6 +183,20 @@ def test_it_compiles_as_one_graph_and_keeps_types() -> None:
             assert step(aug, maps.to(kind), row)[0].dtype == kind
 
 
+def test_nothing_waits_for_a_value_on_the_device() -> None:
+    maps, targets, weight = example(2)
+    targets = {name: label.to("meta") for name, label in targets.items()}
+    for aug in (FeatureSpace(), FeatureSpace(layer="layer2")):
+        row = row_of(aug, 12) | {"cam": torch.rand(BATCH, 3, 4)}
+        row = {name: value.to("meta") for name, value in row.items()}
+        x = maps.to("meta")
+        if aug.places:
+            x = aug.at_place("layer2", x, targets, row)
+        result, _, counts = aug.counted(x, targets, weight.to("meta"), row)
+        assert result.is_meta
+        assert counts["fallbacks"].is_meta
+
+
 def test_streams_that_it_does_not_know_stay_as_they_are() -> None:
     maps, targets, weight = example(0)
     aug = FeatureSpace()
