@@ -13,6 +13,8 @@ from tailwise.core.spec import from_plain, from_yaml, spec_hash, to_plain, to_ya
 
 #: ``(kind, name, check) -> reason``. A check that is listed here must fail; one that passes is taken off the list.
 EXPECTED_FAILURES: Mapping[tuple[str, str, str], str] = {
+    ("samplers", "head_classes", "check_pool_may_grow"): "the check adds images to a tail class, which it never draws"
+} | {
     ("losses", "seql_drawn", f"check_{check}"): "draws anew at every call, as printed; `seql` runs this check"
     for check in (
         "gradient",

@@ -20,7 +20,7 @@ from tailwise.core.registry import REGISTRY
 from tailwise.core.spec import frozen
 from tailwise.core.stats import ClassStats
 from tailwise.core.types import MixedTarget, Target
-from tailwise.data.plan import make_plan
+from tailwise.data.plan import Facts, make_plan
 from tailwise.data.resident import ResidentSource
 from tailwise.engine.optim import make_optimizer
 from tailwise.engine.prepare import Prepared, prepare
@@ -32,9 +32,13 @@ from tailwise.heads.base import Head
 from tailwise.objectives.base import Objective
 from tailwise.objectives.classification import Classification
 from tailwise.recipes.auxiliary import class_balanced, with_auxiliary
+from tailwise.recipes.feature_space import feature_space
 from tailwise.samplers.power import Power
 from tailwise.samplers.torch_sampler import EpochSampler
 from tests.helpers import tiny_recipe
+
+#: For draws that depend on what is found out when a stage begins; images of 8 x 8 pixels have maps of 2 x 2.
+FACTS = Facts(np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]), 4)
 
 
 @frozen
@@ -68,6 +72,13 @@ def recipe_of(*objectives: Objective, mix: Mix | None = None) -> Recipe:
     return dataclasses.replace(recipe, data=data, head=_head_with(heads), stages=(stage,))
 
 
+def fused() -> Recipe:
+    """Feature space augmentation after a short Phase I, with 4 tail images a step."""
+    recipe = tiny_recipe(epochs=1)
+    data = dataclasses.replace(recipe.data, imbalance_factor=10.0)
+    return feature_space(dataclasses.replace(recipe, data=data), tail_images=4, steps=2)
+
+
 def _head_with(names: set[str]) -> Head:
     heads: list[Head] = [recipe_head for entry in REGISTRY.entries("heads") if (recipe_head := _default(entry.target))]
     heads.sort(key=lambda head: head.name != "linear")
@@ -95,6 +106,7 @@ def cases() -> dict[str, Recipe]:
     found["auxiliary tasks"] = with_auxiliary(class_balanced(recipe_of(Classification())), weights=(0.5, 1.0, 1.0))
     found["mixed targets"] = recipe_of(weighted, mix=TwoLabels())
     found["mixed targets and two streams"] = recipe_of(weighted, second, mix=TwoLabels())
+    found["fused features"] = dataclasses.replace(fused(), stages=fused().stages[1:])
     return found
 
 
@@ -106,7 +118,16 @@ def one_step(runtime: Runtime, recipe: Recipe, prepared: Prepared) -> dict[str, 
     (stage,) = recipe.stages
     index = prepared.index
     plan = make_plan(
-        stage, recipe.data, index.labels, index.stats, seed=0, stage_number=0, epoch=0, progress=0.0, steps=1
+        stage,
+        recipe.data,
+        index.labels,
+        index.stats,
+        seed=0,
+        stage_number=0,
+        epoch=0,
+        progress=0.0,
+        steps=1,
+        facts=FACTS,
     ).rank_slice(runtime.rank, runtime.world)
     assert prepared.train_images is not None
     (batch,) = ResidentSource(prepared.train_images, index.labels, runtime.device).batches(plan)
@@ -155,3 +176,4 @@ def main(folder: Path) -> None:
     found["sampler"] = sampled_batches()
     torch.save(found, folder / f"world{runtime.world}-rank{runtime.rank}.pt")
     train(tiny_recipe(), folder / f"run-world{runtime.world}")
+    train(fused(), folder / f"fused-world{runtime.world}")

@@ -54,6 +54,14 @@ def test_the_reported_numbers_are_those_of_the_saved_model(folder: Path, tmp_pat
     assert again["nll"] == pytest.approx(reported["last"]["nll"], rel=1e-5)
 
 
+def test_a_stage_with_fused_features_runs_on_two_processes(folder: Path) -> None:
+    lines = (folder / "fused-world2" / "metrics.jsonl").read_text().splitlines()
+    records = {record["event"]: record for record in map(json.loads, lines)}
+    # The maps of both processes' shares are with each of them.
+    assert records["features"]["images"] == records["confusion"]["images"] == 70
+    assert json.loads((folder / "fused-world2" / "result.json").read_text())["world_size"] == 2
+
+
 def test_a_run_on_two_processes_evaluates_every_image_once(folder: Path) -> None:
     one, two = (json.loads((folder / f"run-world{world}" / "result.json").read_text()) for world in (1, 2))
     assert two["world_size"] == 2

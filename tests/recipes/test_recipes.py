@@ -53,7 +53,7 @@ def test_every_recipe_runs_a_few_steps(name: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("tailwise.engine.result.draw", lambda folder: None)  # most of the time of so short a run
     recipe = tiny_recipe(name, epochs=3)  # as many as the recipe with the most stages needs
     # Long-tailed, because groups of classes are undefined where all classes are equally large.
-    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, imbalance_factor=4.0))
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, imbalance_factor=10.0))
     for number in range(len(recipe.stages)):
         recipe = replace_stage(recipe, number, steps=3 if number == 0 else 1)
     result = result_of(train(recipe, tmp_path / "run"))

@@ -15,7 +15,7 @@ from tailwise.analysis.figure import INK, NAMED_CLASSES, blocks, frequency_order
 from tailwise.evaluation.shots import GROUPS, shot_groups
 
 #: From nothing to blue through transparency, so that zero has the colour of the page.
-_BLUES = LinearSegmentedColormap.from_list("blues", [(0.05, 0.50, 0.80, 0.0), (0.05, 0.50, 0.80, 1.0)])
+BLUES = LinearSegmentedColormap.from_list("blues", [(0.05, 0.50, 0.80, 0.0), (0.05, 0.50, 0.80, 1.0)])
 
 
 def confusion_plot(
@@ -35,7 +35,7 @@ def confusion_plot(
     """
     order = frequency_order(counts)
     runs = blocks(order.size)
-    share = _shares(np.asarray(confusion, dtype=np.float64)[np.ix_(order, order)], runs)
+    share = shares(np.asarray(confusion, dtype=np.float64)[np.ix_(order, order)], runs)
     size = order.size
     with style():
         side = 4.4 if size > 12 else 3.6
@@ -44,7 +44,7 @@ def confusion_plot(
         axes.grid(visible=False)
         image = axes.imshow(
             share,
-            cmap=_BLUES,
+            cmap=BLUES,
             norm=PowerNorm(0.5, 0, 1),
             extent=(-0.5, size - 0.5, size - 0.5, -0.5),
             interpolation="none",
@@ -82,7 +82,7 @@ def confusion_plot(
         return figure
 
 
-def _shares(confusion: NDArray[np.float64], runs: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+def shares(confusion: NDArray[np.float64], runs: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
     """Row shares of runs of classes, ``[runs, runs]``; NaN rows where no class of the run has a test image."""
     totals = confusion.sum(axis=1, keepdims=True)
     rows = np.divide(confusion, totals, out=np.full_like(confusion, np.nan), where=totals > 0)

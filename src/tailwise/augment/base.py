@@ -158,14 +158,37 @@ class FeatureAug(Slot):
     #: Whether it mixes labels, which can be done once only: a stage may not mix the images as well.
     mixes_labels: ClassVar[bool] = False
 
+    #: Whether it reads the classifier with which the stage began, and the sizes of the maps that it changes.
+    needs_classifier: ClassVar[bool] = False
+
     @property
     def places(self) -> tuple[str, ...]:
         """Where :meth:`at_place` acts: ``"input"``, layers of the backbone by name, ``"fc"``."""
         return ()
 
+    @property
+    def needs_maps(self) -> bool:
+        """Whether a row has ``cam``, the class activation maps ``[B,h,w]`` with which the stage began."""
+        return False
+
+    def check(self, streams: Mapping[str, int], positions: int) -> None:
+        """Refuses a stage that it cannot act in, before anything is trained; where :attr:`needs_classifier`.
+
+        Args:
+            streams: Images a step of every stream.
+            positions: ``h w`` of the maps that it changes.
+
+        Raises:
+            TailwiseError: Says what is missing.
+        """
+
     def draw(self, rng: np.random.Generator, steps: int, batch: int) -> Draws:
         """Everything random of an epoch; ``batch`` is the sum over all streams, without those of views."""
         raise TypeError(f"{type(self).__name__} does not define draw")
+
+    def draw_for(self, rng: np.random.Generator, steps: int, batch: int, positions: int) -> Draws:
+        """The same for maps with so many positions ``h w``; where :attr:`needs_classifier`."""
+        return self.draw(rng, steps, batch)
 
     def at_place(self, place: str, x: Tensor, targets: Mapping[str, Target], row: Mapping[str, Tensor]) -> Tensor:
         """Changes what stands at one of the :attr:`places`.
@@ -187,3 +210,10 @@ class FeatureAug(Slot):
     ) -> tuple[Tensor, dict[str, Target]]:
         """Maps ``[B,D,h,w]``, targets by stream and classifier weight ``[C,D]`` to new maps (or ``[B,D]``), targets."""
         raise TypeError(f"{type(self).__name__} does not define __call__")
+
+    def counted(
+        self, maps: Tensor, targets: Mapping[str, Target], classifier_weight: Tensor, row: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Target], dict[str, Tensor]]:
+        """The same, with numbers by name whose mean over the steps stands in the epoch's log; none by default."""
+        changed, others = self(maps, targets, classifier_weight, row)
+        return changed, others, {}

@@ -1,4 +1,4 @@
-"""``tailwise data card``, and the way to ``tailwise data pack`` and ``tailwise data cam``"""
+"""``tailwise data card``, and the way to ``tailwise data`` ``pack``, ``cam`` and ``features``"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from tailwise.commands import cam, pack
+from tailwise.commands import cam, features, pack
 from tailwise.commands.options import checked
 from tailwise.core.errors import UnknownName
 from tailwise.data.card import data_card
@@ -20,13 +20,14 @@ from tailwise.data.card_table import format_card
 from tailwise.data.open import guess_source, open_data, prepare_index
 from tailwise.engine.checkpoint import write_error
 
-OVERVIEW = """usage: tailwise data {card,pack,cam} [-h] ...
+OVERVIEW = """usage: tailwise data {card,pack,cam,features} [-h] ...
 
 Look at a data set before training, or decode it once for many trainings.
 
   tailwise data card NAME|PATH              class sizes, imbalance, shot groups, unreadable files, duplicates
   tailwise data pack NAME|PATH --size 256   every image decoded once into one file, for `tailwise train --pack`
   tailwise data cam RUN                     the foregrounds that CAM-based sampling moves, as a finished run sees them
+  tailwise data features RUN                class-specific and class-generic parts of a finished run's features
 
 `tailwise data card --help` shows every option, and so for the others."""
 
@@ -65,8 +66,10 @@ def run(arguments: Sequence[str]) -> int:
         return pack.run(arguments[1:])
     if arguments[0] == "cam":
         return cam.run(arguments[1:])
+    if arguments[0] == "features":
+        return features.run(arguments[1:])
     if arguments[0] != "card":
-        raise UnknownName("data command", arguments[0], ["card", "pack", "cam"])
+        raise UnknownName("data command", arguments[0], ["card", "pack", "cam", "features"])
     return card(arguments[1:])
 
 

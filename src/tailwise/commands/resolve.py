@@ -106,7 +106,10 @@ def apply_change(recipe: Recipe, change: str) -> Recipe:
         return dataclasses.replace(recipe, head=part)
     # Where a stage generates images already, the others are meant to show the images as they are.
     generating = [n for n, stage in enumerate(recipe.stages) if next(iter(stage.streams.values())).generate is not None]
+    fusing = [number for number, stage in enumerate(recipe.stages) if stage.feature_aug is not None]
     for number, stage in enumerate(recipe.stages):
+        if slot == "feature_aug" and fusing and number not in fusing:
+            continue
         if slot == "sampler":
             recipe = replace_stream(recipe, number, next(iter(stage.streams)), sampler=part)
         elif slot == "generate":

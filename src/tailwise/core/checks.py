@@ -33,3 +33,9 @@ def positive(name: str, value: float) -> None:
     """Refuses zero, negative numbers, infinity and NaN."""
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be a positive number, got {value}")
+
+
+def between(name: str, value: float, low: float, high: float) -> None:
+    """Refuses a value outside the open interval (and NaN)."""
+    if not low < value < high:
+        raise ValueError(f"{name} must be above {low} and below {high}, got {value}")

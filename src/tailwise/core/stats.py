@@ -77,6 +77,20 @@ class ClassStats:
         size = ascending.size
         return float((2 * np.arange(1, size + 1) - size - 1) @ ascending / (size * ascending.sum()))
 
+    def num_head(self, share: float) -> int:
+        """Head classes ``h``: the fewest largest classes that hold this share of the images (chu2020feature, Sec. 5.4).
+
+        Args:
+            share: ``h_r``, above 0 and at most 1.
+        """
+        held = np.cumsum(self._counts[self.by_frequency])
+        # A share such as 0.9 is no binary fraction; the last bits of its product must not cost a class.
+        return int(np.searchsorted(held, share * held[-1] * (1 - 1e-12)) + 1)
+
+    def is_tail(self, share: float) -> NDArray[np.bool_]:
+        """Whether a class is a tail class, which means none of the :meth:`num_head` largest. Shape ``[C]``."""
+        return self.rank >= self.num_head(share)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClassStats) and np.array_equal(self._counts, other._counts)
 

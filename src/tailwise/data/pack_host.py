@@ -17,7 +17,7 @@ from tailwise.data.pack import PackedImages
 from tailwise.data.pack_ahead import in_order
 from tailwise.data.pack_buffers import Buffers, Sent
 from tailwise.data.plan import EpochPlan, StreamPlan
-from tailwise.data.source import DeviceDraws, without_index
+from tailwise.data.source import DeviceDraws
 
 
 class PackedHostSource:
@@ -74,7 +74,7 @@ class PackedHostSource:
                 last = first + len(row["index"])
                 shape = {"height": self.height[row["index"]], "width": self.width[row["index"]]}
                 where = {"flat": flat, "offset": begins[step, first:last], **shape, "grid": self.grid}
-                streams[name] = {**where, **without_index(row)}
+                streams[name] = {**where, **row}
                 first = last
             yield draws.batch_of(step, streams)
 

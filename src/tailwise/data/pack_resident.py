@@ -18,7 +18,7 @@ from tailwise.data.pack import PackedImages
 from tailwise.data.pack_ahead import in_order
 from tailwise.data.pack_buffers import Buffers, Sent
 from tailwise.data.plan import EpochPlan
-from tailwise.data.source import DeviceDraws, without_index
+from tailwise.data.source import DeviceDraws
 
 #: Least number of pixels that are moved to the device at a time.
 CHUNK = 16 << 20
@@ -57,7 +57,7 @@ class PackedResidentSource:
         """One stream as the task reads it, from one row ``[B,...]`` of the stream's device arrays (graph-safe)."""
         index = row["index"]
         shape = {"height": self.height[index], "width": self.width[index]}
-        return {"flat": self.flat, "offset": self.offset[index], **shape, "grid": self.grid, **without_index(row)}
+        return {"flat": self.flat, "offset": self.offset[index], **shape, "grid": self.grid, **row}
 
     def batches(self, plan: EpochPlan, start: int = 0) -> Iterator[Batch]:
         """The batches of a plan from step ``start`` on."""

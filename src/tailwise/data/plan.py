@@ -82,6 +82,19 @@ class StreamPlan:
 
 
 @dataclass(frozen=True, eq=False)
+class Facts:
+    """What was found out when a stage began and its draws depend on.
+
+    Attributes:
+        confusing: For every class the classes it is confused with, int64 ``[C,N_f]``, or None.
+        positions: ``h w`` of the maps that the feature augmentation changes, or None.
+    """
+
+    confusing: NDArray[np.int64] | None = None
+    positions: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class EpochPlan:
     """One epoch: a plan for every stream, and the draws of the stage's augmentation slots by slot name."""
 
@@ -122,6 +135,7 @@ def make_plan(
     progress: float,
     steps: int,
     sizes: NDArray[np.int64] | None = None,
+    facts: Facts | None = None,
 ) -> EpochPlan:
     """The plan of one epoch over the whole global batch.
 
@@ -137,25 +151,30 @@ def make_plan(
         steps: Number of steps S.
         sizes: Height and width of the training index's images as they are packed, ``[N,2]``, when random resized
             crops and colour jitter happen on the device; None when the host path's workers draw them.
+        facts: Of the beginning of the stage, where its draws depend on them.
     """
+    facts = facts or Facts()
 
     def rng(purpose: str) -> np.random.Generator:
         return generator(seed, stage_number, epoch, purpose)
 
     streams: dict[str, StreamPlan] = {}
+    shown: dict[str, NDArray[np.int64]] = {}
+    plain = stage.images == "plain"
     for name, stream in stage.streams.items():
         shape = (steps, stream.batch)
-        index = stream.sampler.draw_steps(labels, stats, progress, steps, stream.batch, rng(f"{name}/index"))
-        cropped = data.augmentation == "pad_crop"
-        index = np.asarray(index, dtype=np.int64).reshape(shape)
+        index = stream.sampler.draw_beside(shown, shape, labels, stats, progress, rng(f"{name}/index"), facts.confusing)
+        cropped = data.augmentation == "pad_crop" and not plain
+        index = shown[name] = np.asarray(index, dtype=np.int64).reshape(shape)
         on_device: dict[str, Any] = {}
         if stream.generate is not None:
             # What is drawn once and for all has a generator without stage and epoch.
             once = generator(seed, f"{name}/generated")
             index, on_device = stream.generate.draw(index, labels, stats, rng(f"{name}/generate"), once)
         if sizes is not None:
-            on_device["box"] = draw_boxes(sizes[index], rng(f"{name}/box"))
-            if data.color_jitter:
+            whole = np.concatenate([np.zeros_like(sizes[index]), sizes[index]], axis=-1)
+            on_device["box"] = whole if plain else draw_boxes(sizes[index], rng(f"{name}/box"))
+            if data.color_jitter and not plain:
                 on_device["jitter"], on_device["jitter_order"] = draw_jitter(
                     shape, data.color_jitter, rng(f"{name}/jitter"), rng(f"{name}/jitter order")
                 )
@@ -167,7 +186,7 @@ def make_plan(
             crop=rng(f"{name}/crop").integers(0, 2 * data.padding + 1, (*shape, 2))
             if cropped
             else np.full((*shape, 2), data.padding, np.int64),
-            flip=rng(f"{name}/flip").random(shape) < (data.flip if data.augmentation != "none" else 0.0),
+            flip=rng(f"{name}/flip").random(shape) < (data.flip if data.augmentation != "none" and not plain else 0.0),
             item_seed=rng(f"{name}/item").integers(0, 2**62, shape),
             **on_device,
         )
@@ -178,7 +197,12 @@ def make_plan(
     for view in stage.views:
         draws[view.stream] = view.draw(rng(f"view/{view.stream}"), steps, total)
     if stage.feature_aug is not None:
-        draws["feature_aug"] = stage.feature_aug.draw(rng("feature_aug"), steps, total)
+        drawer, places = rng("feature_aug"), facts.positions
+        draws["feature_aug"] = (
+            stage.feature_aug.draw(drawer, steps, total)
+            if places is None
+            else stage.feature_aug.draw_for(drawer, steps, total, places)
+        )
     return EpochPlan(streams, draws)
 
 

@@ -58,9 +58,4 @@ class DeviceDraws:
 
 def with_image(row: Mapping[str, Tensor], image: Tensor) -> dict[str, Tensor]:
     """One stream of a batch: the image ``[B,3,H,W]``, and the rest of a row of the plan."""
-    return {"image": image, **without_index(row)}
-
-
-def without_index(row: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A row of a stream's device arrays without the index, which stays only where images are generated from maps."""
-    return {key: value for key, value in row.items() if key != "index" or "transform" in row}
+    return {"image": image, **row}

@@ -77,6 +77,8 @@ class Measures:
         self.spec, self.split, self.stats, self.runtime, self.epochs = spec, split, stats, runtime, epochs
         self.features = features
         self.trained = Kept()
+        #: By its number, what a stage before the last one ended with: ``record`` and ``confusion``.
+        self.stages: dict[int, dict[str, Any]] = {}
         #: By the label of the change, in the order of the recipe.
         self.posthoc = {posthoc.label: Kept() for posthoc in spec.posthoc}
 
@@ -118,9 +120,18 @@ class Measures:
         }
         return {**shown, "posthoc": changed} if changed else shown
 
+    def end_stage(self, number: int) -> None:
+        """Remembers the last evaluation as that with which a stage ended."""
+        if self.last is not None:
+            self.stages[number] = {name: self.last[name] for name in ("record", "confusion")}
+
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {**self.trained.state(), "posthoc": {label: kept.state() for label, kept in self.posthoc.items()}}
+        return {
+            **self.trained.state(),
+            "posthoc": {label: kept.state() for label, kept in self.posthoc.items()},
+            "stages": {number: _packed(found) for number, found in self.stages.items()},
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from :meth:`state`."""
@@ -128,6 +139,10 @@ class Measures:
         self.trained.restore(state, classes)
         for label, kept in self.posthoc.items():
             kept.restore(state["posthoc"][label], classes)
+        for number, packed in state.get("stages", {}).items():
+            found = _unpacked(packed, classes)
+            if found is not None:
+                self.stages[int(number)] = found
 
     def _summary(self, measured: Evaluation, epoch: int) -> tuple[Evaluation, dict[str, Any]]:
         return measured, {"epoch": epoch, **summarise(measured, self.stats.counts, self.spec.shots)}

@@ -197,6 +197,8 @@ class Stage:
     last_batch: Literal["drop", "fill"] = "drop"
     """drop the images that do not fill a batch (BagofTricks, ResLT), or fill it from the next permutation."""
     streams: dict[str, Stream] = field(default_factory=_one_stream)
+    images: Literal["augmented", "plain"] = hashed_if_set("augmented")
+    """plain: no random crop, flip or colours in this stage, whatever the data's augmentation."""
     mix: Mix | None = None
     views: tuple[View, ...] = ()
     feature_aug: FeatureAug | None = None
@@ -300,6 +302,8 @@ class Run:
     """Most runs of `compare` or `--seeds` that train side by side; none: by the GPU's memory, one on a CPU."""
     class_losses: Annotated[bool, _flag("--class-losses"), tyro.conf.FlagCreatePairsOff] = False
     """Also log the training loss of every class, after each epoch."""
+    features: Annotated[Literal["auto", "images"], _flag("--features")] = "auto"
+    """auto: a stage of plain images and a frozen backbone reads maps computed once; images: it runs the backbone."""
     log_every: int = 50
     """Steps between looks at the loss."""
     checkpoint_seconds: float = 30.0
@@ -360,5 +364,5 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
-        """Epochs of all stages together."""
-        return sum(stage.epochs for stage in self.stages)
+        """Epochs of all stages together, those not counted whose length is given in steps."""
+        return sum(stage.epochs for stage in self.stages if stage.steps is None)

@@ -11,22 +11,29 @@ from tailwise.engine.recipe import Recipe
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     """The recipe compressed or stretched to a number of epochs, stages and schedules in proportion.
 
+    The number is that of the stages given in epochs; stages given in steps get the same share of their steps.
+
     Raises:
-        TailwiseError: Fewer epochs than stages, or a stage whose length is given in steps.
+        TailwiseError: Fewer epochs than stages, or only stages whose length is given in steps.
     """
     if epochs < 1:
         raise TailwiseError(f"--epochs must be at least 1, got {epochs}")
-    if epochs < len(recipe.stages):
-        raise TailwiseError(f"--epochs {epochs} is less than the recipe's {len(recipe.stages)} stages need")
-    if any(stage.steps is not None for stage in recipe.stages):
-        raise TailwiseError("--epochs cannot rescale a stage given in steps; set --stages.N.steps instead")
+    counted = [stage for stage in recipe.stages if stage.steps is None]
+    if epochs < len(counted):
+        raise TailwiseError(f"--epochs {epochs} is less than the recipe's {len(counted)} stages need")
+    if not counted:
+        raise TailwiseError("--epochs cannot rescale stages given in steps; set --stages.N.steps instead")
     ratio, total = epochs / recipe.epochs, recipe.epochs
-    done, stages = 0, []
-    for number, stage in enumerate(recipe.stages):
-        left = len(recipe.stages) - number - 1
-        end = round(epochs * (sum(s.epochs for s in recipe.stages[: number + 1]) / total))
-        length = min(max(1, end - done), epochs - done - left)
-        done += length
+    done, before, passed, stages = 0, 0, 0, []
+    for stage in recipe.stages:
         optim = stage.optim and dataclasses.replace(stage.optim, schedule=stage.optim.schedule.rescale(ratio))
+        if stage.steps is not None:
+            stages.append(dataclasses.replace(stage, steps=max(1, round(stage.steps * ratio)), optim=optim))
+            continue
+        passed += 1
+        before += stage.epochs
+        left = len(counted) - passed
+        length = min(max(1, round(epochs * (before / total)) - done), epochs - done - left)
+        done += length
         stages.append(dataclasses.replace(stage, epochs=length, optim=optim))
     return dataclasses.replace(recipe, stages=tuple(stages))

@@ -79,6 +79,10 @@ def write_result(training: Training, command: str) -> None:
         "confusion": matrix_to_plain(last["confusion"]),
         "confusion_best": matrix_to_plain(best["confusion"]),
         "reliability": last["reliability"],
+        "stages": {
+            str(number): {"last": found["record"], "confusion": matrix_to_plain(found["confusion"])}
+            for number, found in training.measures.stages.items()
+        },
         "posthoc": {label: _posthoc(kept) for label, kept in training.measures.posthoc.items()},
         "environment": environment(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -67,4 +67,6 @@ class Stack(nn.Module):
 
 def why_not_stacked(tasks: Sequence[Task]) -> str | None:
     """Why these tasks cannot run as a stack, or None when they can."""
+    if any(task.reads_bank for task in tasks):
+        return "the steps read features and run no backbone"
     return why_not_stackable([task.network.backbone for task in tasks])

@@ -17,6 +17,7 @@ from tailwise.augment.rotation import four_turns
 from tailwise.core.errors import TailwiseError, UnknownName
 from tailwise.core.stats import ClassStats
 from tailwise.core.types import Batch, MixedTarget, Part, ReduceSum, Target
+from tailwise.data.plan import Facts
 from tailwise.engine.class_losses import CLASS_LOSSES, class_losses
 from tailwise.engine.recipe import Recipe, Stage
 from tailwise.heads.base import HeadModule
@@ -72,6 +73,13 @@ class Task(nn.Module):
         self.generates: dict[str, BoundGenerate] = {}
         self.objectives = nn.ModuleList()
         self.needs_features = False
+        #: Whether the stage's batches hold feature maps instead of images.
+        self.reads_bank = False
+        #: What the draws of the stage depend on, the classifier ``[C,D]`` with which it began, and class activation
+        #: maps ``[N,h,w]`` of all training images; where something reads them. Put there when the stage begins.
+        self.facts: Facts | None = None
+        self.classifier: Tensor | None = None
+        self.cams: Tensor | None = None
 
     def new_backbone(self) -> nn.Module:
         """A freshly initialised backbone."""
@@ -155,6 +163,8 @@ class Task(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Any]:
         """One step on this process's share of the global batch; see :meth:`outcome` for what comes back."""
         inputs = self.inputs(batch)
+        if self.reads_bank:
+            return self.outcome(inputs.image, inputs, batch)
         if not self.entered:
             maps = self.network.maps(inputs.image)
         else:
@@ -168,14 +178,17 @@ class Task(nn.Module):
         return self.outcome(maps, inputs, batch)
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Everything before the backbone: pixels, mix and views of all streams, one after the other."""
+        """Everything before the backbone: pixels, mix and views of all streams, one after the other.
+
+        With :attr:`reads_bank` the image is what the backbone gave of it.
+        """
         images: list[Tensor] = []
         targets: dict[str, Target] = {}
         rows: dict[str, tuple[int, int]] = {}
         first = 0
         for name in self.stream_names:
             stream = batch[name]
-            image = self.network.pixel.augment(stream, self.generates.get(name))
+            image = stream["maps"] if self.reads_bank else self.network.pixel.augment(stream, self.generates.get(name))
             targets[name] = stream["label"]
             if self.mix is not None and name == self.stream_names[0]:
                 image, targets[name] = self.mix(image, stream["label"], batch["mix"])
@@ -205,7 +218,14 @@ class Task(nn.Module):
         """
         if self.feature_aug is None or place not in self.feature_aug.places:
             return x
-        return self.feature_aug.at_place(place, x, targets, batch["feature_aug"])
+        return self.feature_aug.at_place(place, x, targets, self._row(batch))
+
+    def _row(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The feature augmentation's draws, with the images' class activation maps where it needs them."""
+        row = batch["feature_aug"]
+        if self.cams is None or self.feature_aug is None or not self.feature_aug.needs_maps:
+            return row
+        return {**row, "cam": torch.cat([self.cams[batch[name]["index"]] for name in self.stream_names])}
 
     def outcome(
         self, maps: Tensor, inputs: Inputs, batch: Batch, outputs: Mapping[str, Tensor] | None = None
@@ -221,14 +241,16 @@ class Task(nn.Module):
         Returns:
             ``loss`` to call backward on (scaled so that averaging gradients over processes gives the gradient of the
             global objective), ``total`` the value of the global objective's share of this process (sums to the global
-            value over processes), ``parts`` the same by name (and, when the run asks for it, sums by class under
-            :data:`~tailwise.engine.class_losses.CLASS_LOSSES`), ``hits`` of the first stream.
+            value over processes), ``parts`` the same by name and what the feature augmentation counted (and, when the
+            run asks for it, sums by class under :data:`~tailwise.engine.class_losses.CLASS_LOSSES`), ``hits`` of the
+            first stream.
         """
         targets = inputs.targets
+        counts: dict[str, Tensor] = {}
         if outputs is None:
             if self.feature_aug is not None:
-                weight = self.network.head.classifier_weight
-                maps, targets = self.feature_aug(maps, targets, weight, batch["feature_aug"])
+                weight = self.network.head.classifier_weight if self.classifier is None else self.classifier
+                maps, targets, counts = self.feature_aug.counted(maps, targets, weight, self._row(batch))
             outputs = cast(dict[str, Tensor], self.network.head(maps))
             outputs = {name: self.at_place("fc", value, inputs.targets, batch) for name, value in outputs.items()}
         shown = (
@@ -237,7 +259,7 @@ class Task(nn.Module):
         parts: dict[str, Part] = {}
         for objective in self.objectives:
             parts.update(objective(shown, targets, inputs.rows))
-        outcome: dict[str, Any] = {**self._total(parts), **self._hits(outputs, targets, inputs.rows)}
+        outcome: dict[str, Any] = {**self._total(parts, counts), **self._hits(outputs, targets, inputs.rows)}
         if self.recipe.run.class_losses:
             first = self.stream_names[0]
             start, end = inputs.rows[first]
@@ -245,7 +267,7 @@ class Task(nn.Module):
             outcome["parts"] = {**outcome["parts"], CLASS_LOSSES: class_losses(logits, targets[first])}
         return outcome
 
-    def _total(self, parts: Mapping[str, Part]) -> dict[str, Any]:
+    def _total(self, parts: Mapping[str, Part], counts: Mapping[str, Tensor]) -> dict[str, Any]:
         denominators = torch.stack([part.denominator.detach().float() for part in parts.values()])
         denominators = self.reduce_sum(denominators).clamp_min(1e-12)
         shares = {
@@ -256,7 +278,8 @@ class Task(nn.Module):
         detached = {name: share.detach() for name, share in shares.items()}
         # Not times one: PyTorch 2.15's compiler drops that product, and with it the gradient, for the detached twin.
         loss = total if self.world == 1 else total * self.world
-        return {"loss": loss, "total": total.detach(), "parts": detached}
+        counted = {name: value.detach().float() for name, value in counts.items()}
+        return {"loss": loss, "total": total.detach(), "parts": {**detached, **counted}}
 
     def _hits(
         self, outputs: Mapping[str, Tensor], targets: Mapping[str, Target], rows: Mapping[str, tuple[int, int]]

@@ -15,6 +15,7 @@ from tailwise.core.errors import RunError
 from tailwise.core.rng import generator
 from tailwise.data.plan import EpochPlan, check_batches, make_plan
 from tailwise.data.source import BatchSource
+from tailwise.engine.check_samplers import check_samplers
 from tailwise.engine.checkpoint import Checkpoints, load_weights, not_finite
 from tailwise.engine.class_losses import CLASS_LOSSES, record_of
 from tailwise.engine.features import training_features
@@ -31,7 +32,10 @@ from tailwise.engine.task import Task
 from tailwise.engine.trainable import enter_modes, select_trainable
 from tailwise.evaluation.evaluate import EvaluationSplit
 from tailwise.models.network import Network
+from tailwise.precompute.base import BeforeStage
 from tailwise.precompute.cam_bank import CamBank
+from tailwise.precompute.confusion import Confusion
+from tailwise.precompute.feature_bank import FeatureBank
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +74,13 @@ class Training:
         runtime: Runtime,
         folder: RunFolder,
     ) -> None:
-        self.recipe, self.prepared, self.source = recipe, prepared, source
+        self.recipe, self.prepared, self._images = recipe, prepared, source
         self.runtime, self.folder = runtime, folder
         self.labels, self.stats = prepared.index.labels, prepared.index.stats
         #: What a person should know of the data and the samplers before the run starts.
-        self.notes: list[str] = []
+        self.notes = check_samplers(recipe, self.stats)
         for stage in recipe.stages:
             check_batches(stage, runtime.world)
-            for stream in stage.streams.values():
-                self.notes += stream.sampler.check(self.stats, stream.batch)
-        self.notes = list(dict.fromkeys(self.notes))
         self.spans = spans(recipe.stages, prepared.index.stats.num_images)
         self.total_steps = sum(span.steps for span in self.spans)
         self.total_epochs = self.spans[-1].first_epoch + self.spans[-1].epochs
@@ -93,8 +94,11 @@ class Training:
             self.task.check(stage)
             if stage.optim is not None:
                 check_lr_factors(stage.optim, [name for name, _ in self.task.network.named_parameters()])
-        self.maps = CamBank(recipe, prepared, source, runtime, folder.path)
-        self.maps.check(self.task.network)
+        context = (recipe, prepared, source, runtime, folder.path)
+        self.features = FeatureBank(*context)
+        self.before: tuple[BeforeStage, ...] = (CamBank(*context), Confusion(*context), self.features)
+        for item in self.before:
+            item.check(self.task.network)
         for posthoc in recipe.evaluate.posthoc:
             posthoc.check(self.task.network.head)
         self.dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
@@ -122,6 +126,11 @@ class Training:
     def evaluated(self) -> nn.Module:
         """The network that is measured and saved: the averaged one where the recipe asks for an average."""
         return self.network if self.ema is None else self.ema.module
+
+    @property
+    def source(self) -> BatchSource:
+        """Where the stage's batches come from: images, or feature maps that were computed when it began."""
+        return self.features.found or self._images
 
     @property
     def stage(self) -> Stage:
@@ -200,9 +209,6 @@ class Training:
             self._reset(number, stage)
         self.task.enter(stage)
         self.task.to(self.runtime.device, self.dtype)
-        maps = self.maps.enter(number, cast(Network, self.evaluated), self.task.generates, resumed=inside)
-        if maps is not None:
-            self._log({"event": "maps", "stage": number, "step": self.step, **maps})
         if stage.optim is not None or self.optimizer is None:
             # After a resume the optimiser that is carried on holds what the stage that began it trained.
             owner = self.recipe.stages[self.span.owner]
@@ -220,6 +226,10 @@ class Training:
         if self._state is not None and (inside or stage.optim is None):
             restore_optimizer(self.optimizer, self._state["optimizer"])
         enter_modes(self.network, stage)
+        for item in self.before:
+            record = item.enter(number, cast(Network, self.evaluated), self.task, resumed=inside)
+            if record is not None:
+                self._log({"event": item.event, "stage": number, "step": self.step, **record})
         self._entered = number
 
     def begin_epoch(self) -> EpochWork:
@@ -259,6 +269,7 @@ class Training:
             progress=epoch / max(1, span.epochs - 1),
             steps=span.steps_in(epoch),
             sizes=self.prepared.sizes,
+            facts=self.task.facts,
         ).rank_slice(self.runtime.rank, self.runtime.world)
 
     def plan_ahead(self) -> None:
@@ -308,9 +319,12 @@ class Training:
         if by_class is not None:
             place = {"stage": self.stage_number, "epoch": done, "step": self.step}
             self._log({"event": "class losses", **place, **record_of(by_class)})
-        if self.measures.due(done):
+        ends = self.epoch + 1 == self.span.epochs and self.stage_number + 1 < len(self.spans)
+        if self.measures.due(done) or ends:
             record = self.measures.evaluate(self.evaluated, done)
             self._log({"event": "evaluation", "stage": self.stage_number, "step": self.step, **record})
+        if ends:
+            self.measures.end_stage(self.stage_number)
         self.meter = None
         self.epoch += 1
         if self.epoch >= self.span.epochs:

@@ -139,6 +139,11 @@ class Result:
         best = self.record.get("confusion_best") if self.select == "best_on_test" else None
         return matrix_from_plain(self.record["confusion"] if best is None else best, len(self.class_names))
 
+    def confusion_after(self, stage: int) -> NDArray[np.int64] | None:
+        """Confusion matrix at the end of a stage before the last, ``[C, C]``; None where the result has none."""
+        found = (self.record.get("stages") or {}).get(str(stage))
+        return None if found is None else matrix_from_plain(found["confusion"], len(self.class_names))
+
     @cached_property
     def per_class(self) -> NDArray[np.float64]:
         """Accuracy of each class in :attr:`selected`, percent, ``[C]``; NaN for a class without test images."""

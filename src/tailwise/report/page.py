@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from tailwise.analysis.branches import branches
 from tailwise.analysis.class_counts import class_counts
+from tailwise.analysis.confusion_change import confusion_change
 from tailwise.analysis.confusion_plot import confusion_plot
 from tailwise.analysis.curves import curves
 from tailwise.analysis.figure import figure_to_svg
@@ -158,6 +159,12 @@ def _figures(chosen: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
             for number, (name, results) in enumerate(chosen.items())
         },
     }
+    for number, (name, results) in enumerate(chosen.items()):
+        stages: Mapping[str, Any] = results[0].record.get("stages") or {}
+        before = results[0].confusion_after(max(map(int, stages))) if stages else None
+        if before is not None and results[0].changed is None:
+            change = confusion_change(before, results[0].confusion, counts, class_names=names)
+            found["confusion"][f"{name}: before the last stage, and its change"] = _svg(change, f"change{number}")
     if gains:
         found["gains"] = _svg(gain_bars(gains, counts, baseline=reference, class_names=names, shots=shots), "gains")
     if any(record for runs in histories.values() for records in runs for record in records):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +73,8 @@ class Sampler(Slot, ABC):
     """
 
     kind = "samplers"
+    #: Whether :meth:`draw_beside` reads which classes are confused, so that a classifier must be trained before.
+    needs_confusion: ClassVar[bool] = False
 
     @abstractmethod
     def class_mass(self, stats: ClassStats, progress: float) -> NDArray[np.float64]:
@@ -148,12 +152,13 @@ class Sampler(Slot, ABC):
             ValueError: Names the batch and the nearest one that works.
         """
 
-    def check(self, stats: ClassStats, batch: int) -> tuple[str, ...]:
-        """Refuses a batch that it cannot fill from these classes; called before a run starts.
+    def check(self, stats: ClassStats, batch: int, earlier: Mapping[str, int] | None = None) -> tuple[str, ...]:
+        """Refuses classes, a batch or a stage that it cannot draw for; called before anything is trained.
 
         Args:
             stats: The class counts.
             batch: Images of a step over all processes.
+            earlier: The same of the stage's streams before its own, by name; None for a sampler that is used alone.
 
         Returns:
             What a person should know of it, a sentence each; by default nothing.
@@ -162,6 +167,33 @@ class Sampler(Slot, ABC):
             TailwiseError: What was given, what there is, and the nearest choice.
         """
         return ()
+
+    def draw_beside(
+        self,
+        earlier: Mapping[str, NDArray[np.int64]],
+        shape: tuple[int, int],
+        labels: NDArray[np.int64],
+        stats: ClassStats,
+        progress: float,
+        rng: np.random.Generator,
+        confusing: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.int64]:
+        """What :meth:`draw_steps` draws, for a sampler that may look at the streams before its own.
+
+        Args:
+            earlier: What the stage's streams before this one show, ``[S,B]`` by name.
+            shape: Steps and images a step, ``(S, B)``.
+            labels: As for :meth:`draw`.
+            stats: As for :meth:`draw`.
+            progress: As for :meth:`draw`.
+            rng: As for :meth:`draw`.
+            confusing: For every class the classes that it is confused with, the most confusing first, ``[C,N_f]``;
+                computed when the stage began, where :attr:`needs_confusion`.
+
+        Returns:
+            Positions into ``labels``, int64 ``[S,B]``.
+        """
+        return self.draw_steps(labels, stats, progress, *shape, rng)
 
     def draw_classes(
         self, pools: ClassPools, stats: ClassStats, progress: float, n: int, rng: np.random.Generator

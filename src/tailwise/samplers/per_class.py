@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,7 +71,7 @@ class PerClass(Sampler):
                 f"works is {near}"
             )
 
-    def check(self, stats: ClassStats, batch: int) -> tuple[str, ...]:
+    def check(self, stats: ClassStats, batch: int, earlier: Mapping[str, int] | None = None) -> tuple[str, ...]:
         """Refuses a batch that these classes cannot fill; notes which of them are drawn from with replacement.
 
         Raises:

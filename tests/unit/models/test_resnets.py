@@ -63,9 +63,27 @@ def test_resnet10_is_torchvisions_with_one_block_per_stage() -> None:
     np.testing.assert_allclose(pooled.detach(), theirs.eval()(x).detach(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "blocks"), [("resnet18_small", [2, 2, 2, 2]), ("resnet34_small", [3, 4, 6, 3])])
+def test_small_resnets_are_torchvisions_behind_the_stem(name: str, blocks: list[int]) -> None:
+    theirs = TorchvisionResNet(TorchvisionBlock, blocks)
+    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    theirs.maxpool = nn.Identity()  # type: ignore[assignment]
+    ours = build_backbone(name)
+    assert num_parameters(ours) == num_parameters(theirs) - num_parameters(theirs.fc)
+    for (_, mine), (key, other) in zip(ours.state_dict().items(), theirs.state_dict().items(), strict=False):
+        assert mine.shape == other.shape, key
+        mine.copy_(other)
+    x = torch.randn(2, 3, 16, 16)
+    theirs.fc = nn.Identity()  # type: ignore[assignment]
+    np.testing.assert_allclose(ours.eval()(x).mean((2, 3)).detach(), theirs.eval()(x).detach(), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "size", "side"),
     [
+        ("resnet18_small", 32, 4),
+        ("resnet18_small", 8, 1),
+        ("resnet34_small", 33, 5),
         ("resnet20", 8, 2),
         ("resnet32", 32, 8),
         ("resnet20", 33, 9),
@@ -160,7 +178,7 @@ def test_other_depths_are_refused(depth: int) -> None:
         ResNetCifar(depth)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet10"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet10", "resnet18_small"])
 def test_a_width_without_channels_is_refused(name: str) -> None:
     with pytest.raises(TailwiseError, match=rf"backbone '{name}': width must leave at least one of \d+ channels"):
         build_backbone(name, width=0.001)

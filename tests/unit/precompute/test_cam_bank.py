@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,13 @@ def parts(name: str = "cam-balance-sampling") -> tuple[Recipe, Prepared, BatchSo
     return recipe, prepared, make_source(recipe, prepared, Runtime("cpu", "fp32")), network
 
 
+def task_with(generates: dict[str, Any]) -> Any:
+    return SimpleNamespace(generates=generates)
+
+
 def entered(bank: CamBank, network: Network, number: int = 1, *, resumed: bool = False) -> Tensor:
     generates = {"main": CamTransform().bind()}
-    bank.enter(number, network, generates, resumed=resumed)
+    bank.enter(number, network, task_with(generates), resumed=resumed)
     maps = generates["main"].maps
     assert maps is not None
     return maps
@@ -204,7 +209,7 @@ def test_the_control_needs_no_maps(tmp_path: Path) -> None:
     stages: tuple[Stage, ...] = recipe.stages[1:]
     bank = CamBank(dataclasses.replace(recipe, stages=stages), prepared, source, Runtime("cpu", "fp32"), tmp_path)
     bank.check(network)
-    assert bank.enter(0, network, {}, resumed=False) is None
+    assert bank.enter(0, network, task_with({}), resumed=False) is None
     assert not list(tmp_path.iterdir())
     assert np.array_equal(CamTransform().numbers(prepared.index.stats), np.array([40, 40, 40, 40]))
     assert Stream().generate is None

@@ -37,6 +37,15 @@ def test_selecting_the_best_epoch_reads_its_confusion_matrix(tmp_path: Path) -> 
     assert result.confusion.tolist() != result.record["confusion"]
 
 
+def test_the_confusion_matrix_of_an_earlier_stage_is_read_back(tmp_path: Path) -> None:
+    result = Result.from_folder(write_run(tmp_path))
+    assert result.confusion_after(0) is None
+    held = {"0": {"last": {}, "confusion": result.record["confusion"]}}
+    staged = Result(result.folder, {**result.record, "stages": held})
+    assert np.array_equal(staged.confusion_after(0), result.confusion)  # pyright: ignore[reportArgumentType]
+    assert staged.confusion_after(1) is None
+
+
 def test_groups_under_another_protocol_are_means_of_the_class_accuracies(tmp_path: Path) -> None:
     result = Result.from_folder(write_run(tmp_path))
     masks = shot_groups("thirds", result.class_counts)
