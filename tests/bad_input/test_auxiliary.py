@@ -9,8 +9,8 @@ import pytest
 from tailwise import cli
 
 FEW_CLASSES = (
-    "per_class shows 16 different classes in a batch of 64 with 4 images of each, and there are 10 classes; use a batch "
-    "of 40 or less, or images_per_class=8 or none"
+    "per_class shows 16 different classes in a batch of 64 with 4 images of each, and there are 10 classes; use a "
+    "batch of 40 or less, or images_per_class=8 or none"
 )
 
 
