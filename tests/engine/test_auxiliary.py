@@ -137,7 +137,6 @@ def test_the_running_averages_learn_of_upright_images_only() -> None:
     task, _, _ = one_step(auxiliary_recipe("second"))
     without, _, _ = one_step(with_auxiliary(class_balanced(replace_stream(tiny_recipe(), 0, batch=16))))
     joint, _, _ = one_step(auxiliary_recipe("joint"))
-    without.network.backbone.load_state_dict(without.network.backbone.state_dict())
     averages = [
         {key: value for key, value in item.network.backbone.state_dict().items() if "running" in key}
         for item in (task, without, joint)

@@ -74,7 +74,10 @@ def load_recipe(
     if given:
         found = dataclasses.replace(found, data=from_plain(Data, {**to_plain(found.data), **given}, "data"))
     for change in changes:
-        found = apply_change(found, change)
+        try:
+            found = apply_change(found, change)
+        except ValueError as error:  # a component that does not go with the others of its stream or stage
+            raise SpecError(f"{change}: {error}") from error
     return found if epochs is None else with_epochs(found, epochs)
 
 

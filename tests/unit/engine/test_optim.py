@@ -60,10 +60,9 @@ def test_a_factor_enters_the_hash_only_when_it_is_given() -> None:
     optim = recipe.stages[0].optim
     assert optim is not None
     changed = replace_stage(recipe, 0, optim=dataclasses.replace(optim, lr_factors=FACTORS))
-    assert "lr_factors" not in str(recipe.hash)
     assert changed.hash != recipe.hash
     same = replace_stage(recipe, 0, optim=dataclasses.replace(optim, lr_factors={}))
-    assert same.hash == recipe.hash == "5b3b8a6a5f34" or same.hash == recipe.hash
+    assert same.hash == recipe.hash == "a810dfcf7f9f"
     assert from_yaml(Recipe, to_yaml(changed), "") == changed
 
 
