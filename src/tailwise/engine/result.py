@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import platform
 import subprocess
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 import torch
 
 from tailwise.engine.checkpoint import save_weights
+from tailwise.engine.examples import weakest_examples
 from tailwise.engine.measure import Kept
+from tailwise.engine.memory import peak_memory
 from tailwise.engine.run_folder import RunFolder
 from tailwise.engine.training import Training
 from tailwise.evaluation.matrix import matrix_to_plain
@@ -20,7 +23,7 @@ from tailwise.report.ledger import Result
 
 
 def write_result(training: Training, command: str) -> None:
-    """Writes ``model.safetensors``, ``result.json`` and ``report.html`` into the run's folder.
+    """Writes ``model.safetensors``, ``examples.json``, ``result.json`` and ``report.html`` into the run's folder.
 
     Args:
         training: Trained to its end.
@@ -64,9 +67,15 @@ def write_result(training: Training, command: str) -> None:
         "parameters": sum(item.numel() for item in training.network.parameters()),
         "epochs": last["record"]["epoch"],
         "steps": training.step,
+        "images": sum(
+            span.steps * sum(stream.batch for stream in stage.streams.values())
+            for span, stage in zip(training.spans, recipe.stages, strict=True)
+        ),
+        "memory": peak_memory(training.runtime.device),
         "units": (
             "accuracies, errors of calibration and f1 in percent; nll in nats; seconds of training and evaluation, "
             "an even share of them when several runs were trained at once; startup_seconds before a stage's first step"
+            "; images: training images of all steps, counted each time they are shown; memory: the peak in bytes"
         ),
         "select": recipe.evaluate.select,
         "last": last["record"],
@@ -80,6 +89,9 @@ def write_result(training: Training, command: str) -> None:
         "command": command,
         "notes": [recipe.notes] if recipe.notes else [],
     }
+    examples = weakest_examples(training, recipe.run.examples)
+    if examples is not None:
+        folder.write("examples.json", json.dumps(examples) + "\n")
     folder.write_json("result.json", result)
     draw(folder)
 
