@@ -44,7 +44,14 @@ def flow_plot(flows: Mapping[str, Mapping[str, Mapping[str, float] | None]]) -> 
                     if flow[end] <= 0:
                         continue
                     bar = panel.barh(
-                        place, flow[end], left=left, height=0.72, color=colour, hatch=hatch, edgecolor="#ffffff"
+                        place,
+                        flow[end],
+                        left=left,
+                        height=0.72,
+                        color=colour,
+                        hatch=hatch,
+                        edgecolor="#ffffff",
+                        linewidth=0.6,
                     )
                     used.setdefault(end, bar)
                     if flow[end] >= 9:
@@ -68,5 +75,5 @@ def flow_plot(flows: Mapping[str, Mapping[str, Mapping[str, float] | None]]) -> 
             panel.tick_params(axis="y", length=0)
         order = [end for end in ENDS if end in used]
         handles = [used[end] for end in order]
-        figure.legend(handles, [_LOOKS[end][0] for end in order], loc="outside upper right", ncols=5, fontsize=8.5)
+        figure.legend(handles, [_LOOKS[end][0] for end in order], loc="outside upper left", ncols=5, fontsize=8.5)
         return figure

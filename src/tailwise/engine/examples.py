@@ -22,7 +22,7 @@ from tailwise.models.cam import check_maps, class_activation_maps
 from tailwise.models.network import Network
 
 #: The weakest classes that are shown, and the test images of each that are looked at to choose from.
-CLASSES, CANDIDATES = 10, 12
+CLASSES, CANDIDATES = 10, 24
 #: Pixels of a kept image at most, and of a map laid over it at least.
 LARGEST, SMALLEST = 112, 64
 
@@ -49,7 +49,7 @@ class _Seen:
 def weakest_examples(training: Training, per_class: int) -> dict[str, Any] | None:
     """Images of the weakest classes, those that are misread with the greatest confidence first.
 
-    At most twelve test images of a class, spread evenly over the split, are looked at; nothing is drawn at random. The
+    At most 24 test images of a class, spread evenly over the split, are looked at; nothing is drawn at random. The
     main process computes them alone.
 
     Args:

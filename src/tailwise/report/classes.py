@@ -65,6 +65,6 @@ def worst_classes(result: Result, limit: int = 10) -> list[dict[str, Any]]:
     return found
 
 
-def num_worst(result: Result) -> int:
-    """Half of the classes, at least three and at most ten."""
-    return min(10, max(3, result.class_counts.size // 2))
+def num_worst(num_classes: int, num_recipes: int) -> int:
+    """How many weak classes to show: half of the classes, at least three and at most ten (five beside many recipes)."""
+    return min(10 if num_recipes <= 3 else 5, max(3, num_classes // 2))

@@ -16,8 +16,8 @@ def cost_rows(chosen: Mapping[str, Sequence[Result]]) -> list[dict[str, str]]:
         chosen: Recipe -> results. A change of the classifier costs no training and is left out.
 
     Returns:
-        Per recipe ``name``, ``parameters``, ``images``, ``seconds``, ``speed``, ``memory`` and ``device``. Times are
-        mean and standard deviation over seeds, the memory is the most of all seeds.
+        Per recipe ``name``, ``parameters``, ``images``, ``seconds``, ``speed``, ``memory``, ``memory_of`` (what the
+        memory is of) and ``device``. Times are mean and standard deviation over seeds, the memory is the most of all.
     """
     found: list[dict[str, str]] = []
     for name, results in chosen.items():
@@ -30,6 +30,7 @@ def cost_rows(chosen: Mapping[str, Sequence[Result]]) -> list[dict[str, str]]:
             if result.seconds and (images := _number(result.record.get("images"))) is not None
         ]
         speed = statistic(speeds)
+        memory, of = _memory(results)
         found.append(
             {
                 "name": name,
@@ -37,7 +38,8 @@ def cost_rows(chosen: Mapping[str, Sequence[Result]]) -> list[dict[str, str]]:
                 "images": _each(results, "images"),
                 "seconds": NOTHING if seconds is None else f"{seconds.show()}",
                 "speed": NOTHING if speed is None else f"{speed.mean:,.0f}",
-                "memory": _memory(results),
+                "memory": memory,
+                "memory_of": of,
                 "device": _device(results),
             }
         )
@@ -54,16 +56,16 @@ def _each(results: Sequence[Result], key: str) -> str:
     return " / ".join(f"{value:,.0f}" for value in dict.fromkeys(values)) or NOTHING
 
 
-def _memory(results: Sequence[Result]) -> str:
+def _memory(results: Sequence[Result]) -> tuple[str, str]:
     peaks: list[tuple[float, str]] = []
     for result in results:
         record = result.record.get("memory")
         if isinstance(record, Mapping) and (peak := _number(record.get("bytes"))) is not None:
             peaks.append((peak, str(record.get("of") or "")))
     if not peaks:
-        return NOTHING
+        return NOTHING, ""
     peak, of = max(peaks)
-    return f"{peak / 2**20:,.0f} MiB" + (f" ({of})" if of else "")
+    return f"{peak / 2**20:,.0f} MiB", of
 
 
 def _device(results: Sequence[Result]) -> str:

@@ -69,7 +69,7 @@ def render_page(groups: Mapping[str, Sequence[Result]]) -> str:
     table = compare_table(groups)
     chosen = {name: one_per_seed(results) for name, results in groups.items() if results}
     compared = Compared(chosen, table)
-    first = compared.first
+    first, weak = compared.first, num_worst(len(compared.names), len(chosen))
     # Everything is escaped; the page's own style sheet (included as a template) has nothing to escape.
     environment = Environment(
         loader=PackageLoader("tailwise.report"),
@@ -99,7 +99,7 @@ def render_page(groups: Mapping[str, Sequence[Result]]) -> str:
         unreadable=list(first.data.get("unreadable") or ()),
         figures=draw_figures(compared),
         classes=class_rows(compared),
-        worst={name: worst_classes(results[0], num_worst(first)) for name, results in chosen.items()},
+        worst={name: worst_classes(results[0], weak) for name, results in chosen.items()},
         examples=example_classes(chosen),
         costs=cost_rows(chosen),
         runs=[(name, result) for name, results in chosen.items() for result in results if result.changed is None],
