@@ -9,19 +9,24 @@
   };
   const names = new Intl.Collator("en", { numeric: true });
 
+  /** Whether a column holds numbers; heads of rows are names, also where these are digits. */
+  const numeric = (table, column) => {
+    const cells = [...table.tBodies[0].rows].map(row => row.cells[column]);
+    return cells.every(cell => cell.tagName === "TD") && cells.some(cell => number(cell) !== null);
+  };
+
   /** Orders the rows by a column; cells without a value stay at the end in both directions. */
   function sort(table, column, direction) {
     const body = table.tBodies[0];
     const rows = [...body.rows];
-    const numeric = rows.some(row => number(row.cells[column]) !== null)
-      && rows.every(row => row.cells[column].tagName === "TD");
-    const key = row => (numeric ? number(row.cells[column]) : text(row.cells[column]));
+    const asNumbers = numeric(table, column);
+    const key = row => (asNumbers ? number(row.cells[column]) : text(row.cells[column]));
     const keyed = rows.map((row, place) => ({ row, place, value: key(row) }));
     keyed.sort((a, b) => {
       const missing = (a.value === null || a.value === "") - (b.value === null || b.value === "");
       if (missing) return missing;
       if (a.value === null) return a.place - b.place;
-      const order = numeric ? a.value - b.value : names.compare(a.value, b.value);
+      const order = asNumbers ? a.value - b.value : names.compare(a.value, b.value);
       return direction * order || a.place - b.place;
     });
     body.append(...keyed.map(item => item.row));
@@ -40,10 +45,8 @@
       head.append(button);
       button.addEventListener("click", () => {
         const now = head.getAttribute("aria-sort");
-        const numeric = table.tBodies[0].rows.length && table.tBodies[0].rows[0].cells[column].tagName === "TD"
-          && all("tr", table.tBodies[0]).some(row => number(row.cells[column]) !== null);
         // Numbers begin with the largest, names with the first.
-        const direction = now === null ? (numeric ? -1 : 1) : now === "ascending" ? -1 : 1;
+        const direction = now === null ? (numeric(table, column) ? -1 : 1) : now === "ascending" ? -1 : 1;
         sort(table, column, direction);
       });
     });
