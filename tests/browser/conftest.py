@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import shutil
+import subprocess
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,9 @@ def browser() -> Generator[Any]:
     executable = next((found for name in NAMES if (found := shutil.which(name))), None)
     if executable is None:
         pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is on the path (Debian: apt-get install chromium)")
+    # Some distributions install a wrapper that only tells where to get the browser.
+    if subprocess.run([executable, "--version"], capture_output=True, timeout=60, check=False).returncode:
+        pytest.skip(f"needs a browser: {executable} does not start")
     with sync_api.sync_playwright() as playwright:
         # Containers run tests as root and without the kernel features that Chromium's own sandbox wants.
         opened = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
