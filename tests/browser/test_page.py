@@ -228,8 +228,9 @@ def test_without_script_everything_is_there_and_no_control_that_does_nothing(vis
 
 
 def test_a_print_leaves_out_the_controls_and_shows_whole_tables(visit: Any) -> None:
-    page = visit().page
+    page = visit(viewport={"width": 700, "height": 1000}).page  # A4 without its margins
     page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
     assert not page.locator(".controls").is_visible()
     assert not page.locator("nav").is_visible()
     assert page.evaluate("(box => box.clientHeight >= box.scrollHeight)(document.querySelector('.scroll.tall'))")
