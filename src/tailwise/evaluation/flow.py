@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tailwise.evaluation.shots import GROUPS, shot_groups
 
@@ -27,14 +26,15 @@ def group_flow(confusion: Any, counts: Any, shots: str) -> dict[str, dict[str, f
         group without tested classes.
     """
     masks = shot_groups(shots, counts)
-    images: NDArray[np.float64] = np.asarray(confusion, dtype=np.float64)
-    tested = images.sum(axis=1)
-    shares = 100 * np.divide(images, tested[:, None], out=np.zeros_like(images), where=tested[:, None] > 0)
-    right = np.diag(shares).copy()
-    np.fill_diagonal(shares, 0.0)
-    to = {group: shares[:, masks[group]].sum(axis=1) for group in GROUPS}
-    outside = ~np.logical_or.reduce([masks[group] for group in GROUPS])
-    ends = {"right": right, **to, "no group": shares[:, outside].sum(axis=1)}
+    images = np.asarray(confusion)
+    tested, right = images.sum(axis=1), np.diag(images)
+    inside = np.stack([masks[group] for group in GROUPS])
+    # One column for each group and one for classes in none; a class is in exactly one of them.
+    place = np.concatenate([inside, ~inside.any(axis=0, keepdims=True)]).T
+    taken = images @ place.astype(images.dtype)
+    taken[place] -= right
+    share = 100 / np.maximum(tested, 1)
+    ends = dict(zip(ENDS, (right * share, *(taken.T * share)), strict=True))
     found: dict[str, dict[str, float] | None] = {}
     for group in GROUPS:
         rows = masks[group] & (tested > 0)
