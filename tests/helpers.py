@@ -43,7 +43,7 @@ def tiny_recipe(name: str = "ce", *, epochs: int = 2, changes: tuple[str, ...] =
 
 
 #: Fields of a result that may differ between two equal runs.
-NOT_COMPARED = ("seconds", "startup_seconds", "executor", "at_once", "date", "command", "environment")
+NOT_COMPARED = ("seconds", "startup_seconds", "executor", "at_once", "date", "command", "environment", "memory")
 
 
 def result_of(folder: Path) -> dict[str, Any]:

@@ -10,17 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from tailwise.analysis.figure import (
-    COLOURS,
     INK,
     NAMED_CLASSES,
     block_means,
     blocks,
     class_axis,
     frequency_order,
+    look,
     new_figure,
     short,
     style,
 )
+
+#: Dots that are drawn as vectors; more of them become a picture.
+MOST_DOTS = 1000
 
 
 def class_counts(
@@ -73,15 +76,31 @@ def _accuracies(axes: Any, order: Any, recipes: Mapping[str, Sequence[float | No
     ranks = np.arange(order.size)
     for number, (name, values) in enumerate(recipes.items()):
         accuracy = np.array([np.nan if value is None else value for value in values], dtype=np.float64)[order]
-        colour = COLOURS[number % len(COLOURS)]
+        colour, marker, dashes = look(number)
         if order.size <= NAMED_CLASSES:
             shift = (number - (len(recipes) - 1) / 2) * min(0.8 / max(len(recipes), 1), 0.22)
-            axes.plot(ranks + shift, accuracy, "o", color=colour, markersize=5, label=short(name, 30))
+            axes.plot(ranks + shift, accuracy, marker, color=colour, markersize=5, label=short(name, 30))
             axes.vlines(ranks + shift, 0, accuracy, color=colour, linewidth=1, alpha=0.5)
         else:
-            axes.plot(ranks, accuracy, "o", color=colour, markersize=2.2, alpha=0.3, markeredgewidth=0)
+            # As vectors, thousands of dots would be most of a page.
+            axes.plot(
+                ranks,
+                accuracy,
+                "o",
+                color=colour,
+                markersize=2.2,
+                alpha=0.3,
+                markeredgewidth=0,
+                rasterized=order.size * len(recipes) > MOST_DOTS,
+            )
             runs = blocks(order.size, 20)
-            axes.plot([run.mean() for run in runs], block_means(accuracy, runs), color=colour, label=short(name, 30))
+            axes.plot(
+                [run.mean() for run in runs],
+                block_means(accuracy, runs),
+                color=colour,
+                linestyle=dashes,
+                label=short(name, 30),
+            )
     axes.set_ylim(0, 104)
     axes.set_ylabel("accuracy (%)")
-    axes.figure.legend(loc="outside upper right", ncols=4, fontsize=8.5)
+    axes.figure.legend(loc="outside upper left", ncols=4, fontsize=8.5)

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from tailwise.analysis.figure import INK, NAMED_CLASSES, blocks, frequency_order, short, style
+from tailwise.analysis.figure import INK, NAMED_CLASSES, STRONG, blocks, frequency_order, short, style
 from tailwise.evaluation.shots import GROUPS, shot_groups
 
 #: From nothing to blue through transparency, so that zero has the colour of the page.
-BLUES = LinearSegmentedColormap.from_list("blues", [(0.05, 0.50, 0.80, 0.0), (0.05, 0.50, 0.80, 1.0)])
+BLUES = LinearSegmentedColormap.from_list("blues", [(0.0, 0.37, 0.66, 0.0), (0.0, 0.37, 0.66, 1.0)])
 
 
 def confusion_plot(
@@ -68,7 +68,8 @@ def confusion_plot(
                 for column in range(size):
                     value = share[row, column]
                     if value >= 0.005:
-                        colour = "#ffffff" if value > 0.35 else INK
+                        # From here on white has the greater contrast with the blue, on light and on dark pages.
+                        colour = "#ffffff" if value > 0.66 else STRONG
                         axes.text(
                             column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7.5, color=colour
                         )

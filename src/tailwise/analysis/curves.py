@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tailwise.analysis.figure import COLOURS, INK, new_figure, short, style
+from tailwise.analysis.figure import INK, look, new_figure, short, style
 
 
 def curves(histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> Figure:
@@ -21,14 +21,14 @@ def curves(histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> Fi
     with style():
         figure, (accuracy, loss) = new_figure(2.9, 1, 2)
         for number, (recipe, runs) in enumerate(histories.items()):
-            colour = COLOURS[number % len(COLOURS)]
-            look: dict[str, Any] = {"color": colour, "alpha": 1.0 if len(runs) == 1 else 0.65}
+            colour, _, dashes = look(number)
+            looks: dict[str, Any] = {"color": colour, "linestyle": dashes, "alpha": 1.0 if len(runs) == 1 else 0.65}
             for seed, records in enumerate(runs):
                 label = short(recipe, 30) if seed == 0 else None
                 tested = _series(records, "evaluation", "top1")
-                accuracy.plot(*tested, label=label, **look, **_marker(tested))
+                accuracy.plot(*tested, label=label, **looks, **_marker(tested))
                 trained = _series(records, "epoch", "loss")
-                loss.plot(*trained, **look, **_marker(trained))
+                loss.plot(*trained, **looks, **_marker(trained))
             for start in _stage_starts(runs[0]) if runs else ():
                 for axes in (accuracy, loss):
                     axes.axvline(start, color=INK, linewidth=0.7, linestyle=(0, (1, 2)))
@@ -38,7 +38,7 @@ def curves(histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> Fi
         for axes in (accuracy, loss):
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-        figure.legend(loc="outside upper right", ncols=4, fontsize=8.5)
+        figure.legend(loc="outside upper left", ncols=4, fontsize=8.5)
         return figure
 
 

@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 from tailwise.core.stats import ClassStats
 from tailwise.evaluation.shots import GROUPS, shot_groups
 
-#: Okabe and Ito, Color Universal Design, 2008 (without black, which is the ink).
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
+#: Okabe and Ito, Color Universal Design, 2008 (without black, which is the ink, and a grey for the yellow that white
+#: paper swallows). More series than colours begin again with other markers and dashes: :func:`look`.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#808890")
+MARKERS = ("o", "s", "^", "D")
+DASHES: Any = ("-", (0, (4, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
 GAIN, LOSS = "#009E73", "#D55E00"
-#: In inline SVG these two become ``var(--ink)`` and ``var(--rule)``, so that a page can be dark or light.
-INK, RULE = "#22262b", "#c9ced6"
+#: In inline SVG these become ``var(--ink)``, ``var(--rule)`` and ``var(--strong)`` (black on light pages, white on dark
+#: ones), so that a page can be dark or light.
+INK, RULE, STRONG = "#22262b", "#c9ced6", "#010101"
 #: Up to this many classes a figure names each of them.
 NAMED_CLASSES = 30
 
@@ -54,6 +58,12 @@ _STYLE: Any = (
     ("svg.fonttype", "none"),
     ("svg.hashsalt", "tailwise"),
 )
+
+
+def look(number: int) -> tuple[str, str, Any]:
+    """Colour, marker and dashes of the series of this number: no two of the first 28 agree in all three."""
+    turn = number // len(COLOURS) % len(MARKERS)
+    return COLOURS[number % len(COLOURS)], MARKERS[turn], DASHES[turn]
 
 
 @contextmanager
@@ -90,7 +100,8 @@ def figure_to_svg(figure: Figure, name: str = "figure") -> str:
     buffer = io.StringIO()
     with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")  # the browser has more fonts
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        # The resolution is that of rasterized parts.
+        figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -101,7 +112,7 @@ def figure_to_svg(figure: Figure, name: str = "figure") -> str:
 def _inline(tag: str, name: str) -> str:
     tag = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", tag).replace("xlink:href=", "href=")
     tag = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", tag)
-    return tag.replace(INK, "var(--ink)").replace(RULE, "var(--rule)")
+    return tag.replace(INK, "var(--ink)").replace(RULE, "var(--rule)").replace(STRONG, "var(--strong)")
 
 
 def frequency_order(counts: Any) -> NDArray[np.int64]:

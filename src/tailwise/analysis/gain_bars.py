@@ -86,7 +86,8 @@ def _bars(
     order = frequency_order(counts)
     runs = blocks(order.size)
     with style():
-        figure, axes = new_figure(0.7 + 1.6 * len(gains), len(gains), sharex=True, sharey=True)
+        tall = 1.6 if len(gains) <= 4 else 1.1
+        figure, axes = new_figure(0.7 + tall * len(gains), len(gains), sharex=True, sharey=True)
         limit = 1.0
         for number, (title, values) in enumerate(gains.items()):
             panel = axes[number]

@@ -310,9 +310,12 @@ class Run:
     """Least time between two checkpoints; 0 saves after every step."""
     tensorboard: Annotated[bool, _flag("--tensorboard"), tyro.conf.FlagCreatePairsOff] = False
     """Also write TensorBoard files (needs the tensorboard extra)."""
+    examples: Annotated[int, _flag("--examples")] = 3
+    """Test images of each of the weakest classes that the page shows, with class activation maps; 0 keeps none."""
 
     def __post_init__(self) -> None:
         at_least("log_every", self.log_every, 1)
+        at_least("examples", self.examples, 0)
         at_least("nodes", self.nodes, 1)
         if self.devices is not None:
             at_least("devices", self.devices, 1)

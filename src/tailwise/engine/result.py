@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import platform
 import subprocess
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any, cast
 import torch
 
 from tailwise.engine.checkpoint import save_weights
+from tailwise.engine.examples import weakest_examples
 from tailwise.engine.measure import Kept
+from tailwise.engine.memory import peak_memory
 from tailwise.engine.run_folder import RunFolder
 from tailwise.engine.training import Training
 from tailwise.evaluation.matrix import matrix_to_plain
@@ -22,7 +25,7 @@ from tailwise.report.ledger import Result
 
 
 def write_result(training: Training, command: str) -> None:
-    """Writes ``model.safetensors``, ``result.json`` and ``report.html`` into the run's folder.
+    """Writes ``model.safetensors``, ``examples.json``, ``result.json`` and ``report.html`` into the run's folder.
 
     Args:
         training: Trained to its end.
@@ -69,9 +72,12 @@ def write_result(training: Training, command: str) -> None:
         "epochs": last["record"]["epoch"],
         "steps": training.step,
         "images_per_step": round(training.mean_images_per_step, 3),
+        "images": round(training.mean_images_per_step * training.step),
+        "memory": peak_memory(training.runtime.device),
         "units": (
             "accuracies, errors of calibration and f1 in percent; nll in nats; seconds of training and evaluation, "
             "an even share of them when several runs were trained at once; startup_seconds before a stage's first step"
+            "; images: training images of all steps, counted each time they are shown; memory: the peak in bytes"
         ),
         "select": recipe.evaluate.select,
         "last": last["record"],
@@ -89,6 +95,9 @@ def write_result(training: Training, command: str) -> None:
         "command": command,
         "notes": [*([recipe.notes] if recipe.notes else []), *training.notes],
     }
+    examples = weakest_examples(training, recipe.run.examples)
+    if examples is not None:
+        folder.write("examples.json", json.dumps(examples) + "\n")
     folder.write_json("result.json", result)
     draw(folder)
 

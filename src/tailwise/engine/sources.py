@@ -63,6 +63,8 @@ def make_evaluation_split(
     positions: NDArray[np.int64],
     runtime: Runtime,
     images: NDArray[np.uint8] | None = None,
+    *,
+    whole: bool = False,
 ) -> EvaluationSplit:
     """This process's share of any images, measured as the recipe says.
 
@@ -73,14 +75,15 @@ def make_evaluation_split(
         positions: int64 ``[M]``, the readable images.
         runtime: Device and process.
         images: uint8 ``[M,3,size,size]`` when they were made before; nothing is read then.
+        whole: This process takes all of them, whatever the number of processes.
     """
     share: dict[str, Any] = {
         "size": recipe.data.image_size,
         "batch": recipe.evaluate.batch,
         "workers": recipe.data.workers,
         "device": runtime.device,
-        "rank": runtime.rank,
-        "world": runtime.world,
+        "rank": 0 if whole else runtime.rank,
+        "world": 1 if whole else runtime.world,
         "zoom": recipe.data.eval_zoom,
     }
     if packed is None or images is not None:

@@ -15,6 +15,7 @@ from tailwise.data.source import BatchSource
 from tailwise.engine.buffers import Gathers
 from tailwise.engine.execute import check_executor, why_not_captured
 from tailwise.engine.loop import Loop
+from tailwise.engine.memory import reset_peak
 from tailwise.engine.prepare import Prepared, prepare
 from tailwise.engine.progress import Reporter, Silent
 from tailwise.engine.recipe import Data, Recipe
@@ -211,6 +212,7 @@ class _Crew:
         self, jobs: Sequence[Job], trainings: list[Training], *, resume: bool
     ) -> dict[int, NotFiniteLoss]:
         """Trains jobs in lockstep; the errors of those that did not finish, by their number."""
+        reset_peak(self.runtime.device)
         try:
             if self.runtime.is_main:
                 for job in jobs:

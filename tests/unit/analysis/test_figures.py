@@ -11,10 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tailwise.analysis.branches import branches
+from tailwise.analysis.cam_overlay import cam_overlay
 from tailwise.analysis.class_counts import class_counts
 from tailwise.analysis.confusion_plot import confusion_plot
 from tailwise.analysis.curves import curves
-from tailwise.analysis.figure import block_means, blocks, figure_to_svg, frequency_order, short
+from tailwise.analysis.figure import (
+    COLOURS,
+    STRONG,
+    block_means,
+    blocks,
+    figure_to_svg,
+    frequency_order,
+    look,
+    short,
+)
+from tailwise.analysis.flow_plot import flow_plot
 from tailwise.analysis.gain_bars import gain_bars
 from tailwise.analysis.groups import groups
 from tailwise.analysis.reliability import reliability
@@ -170,3 +181,94 @@ def test_labels_are_one_short_line(text: str, expected: str) -> None:
 
 def test_equal_counts_keep_label_order() -> None:
     assert frequency_order([3, 7, 7, 3]).tolist() == [1, 2, 0, 3]
+
+
+def test_series_differ_in_colour_marker_or_dashes() -> None:
+    looks = [look(number) for number in range(28)]
+    assert len({str(value) for value in looks}) == 28
+    assert {colour for colour, _, _ in looks[:7]} == set(COLOURS)
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in channels]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#15181c"])
+def test_colours_stand_out_from_light_and_dark_pages(page: str) -> None:
+    for colour in COLOURS:
+        bright, dim = sorted((luminance(colour), luminance(page)), reverse=True)
+        assert (bright + 0.05) / (dim + 0.05) > 2.0, colour
+
+
+@pytest.mark.parametrize(("page", "strong"), [("#ffffff", "#000000"), ("#15181c", "#ffffff")])
+def test_numbers_in_the_confusion_matrix_can_be_read_at_every_share(page: str, strong: str) -> None:
+    shares = np.linspace(0.01, 1, 20)
+    confusion = np.zeros((20, 20))
+    confusion[:, 0], confusion[:, 1] = shares, 1 - shares
+    axes = confusion_plot(1000 * confusion, np.arange(20, 0, -1)).axes[0]
+    image = axes.images[0]
+    ground = np.array([int(page[place : place + 2], 16) for place in (1, 3, 5)])
+    for text in axes.texts:
+        column, row = text.get_position()
+        share = float(np.asarray(image.get_array())[int(row), int(column)])
+        *rgb, alpha = image.cmap(image.norm(share))
+        mixed = np.rint(255 * np.array(rgb) * alpha + ground * (1 - alpha)).astype(int)
+        ink = strong if text.get_color() == STRONG else str(text.get_color())
+        pair = sorted((luminance(ink), luminance("#" + "".join(f"{value:02x}" for value in mixed))), reverse=True)
+        assert (pair[0] + 0.05) / (pair[1] + 0.05) >= 4.5, (share, ink)
+
+
+def test_bars_of_many_recipes_carry_no_numbers_that_would_overlap() -> None:
+    few = groups({f"r{n}": {"few": (50.0 + n, 1.0)} for n in range(3)})
+    many = groups({f"r{n}": {"few": (50.0 + n, 1.0)} for n in range(9)})
+    assert "52.0" in texts(figure_to_svg(few))
+    assert "52.0" not in texts(figure_to_svg(many))
+    assert len(bars(many)) == 9
+    assert len({(patch.get_facecolor(), patch.get_hatch()) for patch in many.axes[0].patches}) == 9
+
+
+def test_a_recipe_whose_first_group_is_empty_still_has_a_legend() -> None:
+    figure = groups({"ce": {"many": None, "few": (20.0, None)}})
+    assert "ce" in texts(figure_to_svg(figure)).split("|")
+
+
+def test_thousands_of_dots_become_a_picture_and_stay_small() -> None:
+    rng = np.random.default_rng(0)
+    per_class = {name: rng.uniform(0, 100, 3000).tolist() for name in ("a", "b")}
+    svg = figure_to_svg(class_counts(np.arange(3000, 0, -1), per_class=per_class))
+    assert "data:image/png;base64," in svg
+    assert len(svg) < 600_000
+    few = {name: values[:40] for name, values in per_class.items()}
+    assert "data:image" not in figure_to_svg(class_counts(np.arange(40, 0, -1), per_class=few))
+
+
+def test_the_flow_bars_are_the_shares_in_order() -> None:
+    flow = {"right": 50.0, "many": 30.0, "medium": 0.0, "few": 20.0, "no group": 0.0}
+    figure = flow_plot({"ce": {"many": flow, "medium": None, "few": flow}})
+    panel = figure.axes[0]
+    widths = [(patch.get_x(), patch.get_width()) for patch in panel.patches if isinstance(patch, Rectangle)]
+    assert widths == [(0.0, 50.0), (50.0, 30.0), (80.0, 20.0)]
+    found = texts(figure_to_svg(figure))
+    assert "another many-shot class" in found
+    assert "another medium-shot class" not in found
+    assert "\N{EN DASH}" in found
+    assert len({patch.get_hatch() for patch in panel.patches}) == 3
+
+
+def test_an_overlay_is_yellow_where_the_map_is_high_and_blue_where_it_is_low() -> None:
+    image = np.full((8, 8, 3), 128, dtype=np.uint8)
+    level = np.zeros((2, 2), dtype=np.float32)
+    level[0, 0] = 1.0
+    shown = cam_overlay(image, level, 64)
+    assert (shown.shape, shown.dtype) == ((64, 64, 3), np.uint8)
+    red, _, blue = shown[0, 0].astype(int)
+    assert red > blue + 80
+    red, _, blue = shown[-1, -1].astype(int)
+    assert blue > red
+    np.testing.assert_array_equal(cam_overlay(image, level), cam_overlay(image, level, 8))
+
+
+def test_an_overlay_keeps_the_shape_of_a_wide_image() -> None:
+    assert cam_overlay(np.zeros((10, 20, 3), dtype=np.uint8), np.zeros((3, 3)), 30).shape == (30, 60, 3)

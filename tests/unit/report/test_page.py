@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tailwise import report
 from tailwise.core.errors import DataError, RunError
+from tailwise.report.classes import worst_classes
 from tailwise.report.ledger import Result
-from tailwise.report.page import render_page, worst_classes, write_page
+from tailwise.report.page import render_page, write_page
 from tailwise.report.summary import sentences
 from tailwise.report.table import compare_table
 from tests.unit.report.fabricated import profile, write_run
 
 HOSTILE = ['<script>alert("x")</script>', "$\\frac{$", "http://evil.example/x.png", 'a" onload="x', "a\nb", "名前" * 30]
+SCRIPT = Path(report.__file__).parent / "templates" / "page.js"
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
 
@@ -57,13 +62,22 @@ def run(folder: Path, **options: object) -> Result:
 def check_self_contained(text: str) -> Page:
     page = Page(text)
     assert page.open == []
-    assert not page.tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    assert not page.tags & {"link", "iframe", "object", "embed", "base", "form"}
+    # The one script is ours, and the page's policy lets the browser run nothing else and fetch nothing at all.
+    (script,) = re.findall(r"<script[^>]*>(.*?)</script>", text, re.DOTALL)
+    assert text.count("<script>") == 1
+    assert script == SCRIPT.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [value for _, name, value in page.attributes if name == "content" and "default-src" in value]
+    assert policy.split("; ")[0] == "default-src 'none'"
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "connect-src" not in policy
     for tag, name, value in page.attributes:
         assert not name.startswith("on"), (tag, name)
         if name in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
-            assert value.startswith(("#", "data:image/png;base64,")), (tag, name, value[:80])
+            assert value.startswith(("#", "data:image/png;base64,", "data:image/jpeg;base64,")), (tag, name, value[:80])
         if name not in ("aria-label", "content"):
-            assert "//" not in value or value.startswith("data:image/png"), (tag, name, value[:80])
+            assert "//" not in value or value.startswith("data:image/"), (tag, name, value[:80])
     assert all(target.startswith("#") for target in re.findall(r"url\(\s*['\"]?([^)]*)", text))
     assert "@import" not in text
     ids = [value for _, name, value in page.attributes if name == "id"]
@@ -117,7 +131,7 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     assert "300 files could not be read" in shown
 
 
-@pytest.mark.parametrize("classes", [2, 150])
+@pytest.mark.parametrize("classes", [2, pytest.param(150, marks=pytest.mark.slow)])
 def test_any_number_of_classes_gives_a_page(tmp_path: Path, classes: int) -> None:
     groups = {
         name: [run(tmp_path / name, recipe=name, counts=profile(classes), per_class=3, epochs=1)] for name in ("a", "b")
