@@ -13,7 +13,7 @@ import torch
 
 from tailwise.engine.checkpoint import save_weights
 from tailwise.engine.measure import Kept
-from tailwise.engine.run_folder import RunFolder
+from tailwise.engine.run_folder import SHARED, RunFolder
 from tailwise.engine.training import Training
 from tailwise.evaluation.matrix import matrix_to_plain
 from tailwise.report.ledger import Result
@@ -79,6 +79,7 @@ def write_result(training: Training, command: str) -> None:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": command,
         "notes": [recipe.notes] if recipe.notes else [],
+        "shared_stages": folder.read_json(SHARED),
     }
     folder.write_json("result.json", result)
     draw(folder)
