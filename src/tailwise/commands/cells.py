@@ -77,9 +77,14 @@ def known_places(cells: Sequence[Cell]) -> dict[str, Place]:
     return find_places(own)[0]
 
 
-def with_image_root(root: Path | None) -> str | None:
-    """The option as recipes hold it."""
-    return None if root is None else str(root.expanduser().resolve())
+def absolute(path: Path | None) -> str | None:
+    """A path option as recipes hold it."""
+    return None if path is None else str(path.expanduser().resolve())
+
+
+def words(text: str) -> tuple[str, ...]:
+    """``"a, b"`` as ("a", "b")."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _look(data: Data) -> Place | str:

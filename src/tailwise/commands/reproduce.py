@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from tailwise.commands.cells import DEFAULT_PLACE, Chosen, choose, find_places, known_places, with_image_root
+from tailwise.commands.cells import DEFAULT_PLACE, Chosen, absolute, choose, find_places, known_places, words
 from tailwise.commands.options import checked, command_line, leading_names
 from tailwise.core.errors import DataError, TailwiseError
 from tailwise.engine.loop import Interrupted
@@ -208,15 +208,11 @@ class _Work:
 
 def _wish(options: ReproduceOptions) -> Wish:
     return Wish(
-        rows=_words(options.rows),
-        columns=_words(options.columns),
+        rows=words(options.rows),
+        columns=words(options.columns),
         variant=options.variant,
         data=options.data,
-        root=with_image_root(options.data_root),
-        train_list=with_image_root(options.train_list),
+        root=absolute(options.data_root),
+        train_list=absolute(options.train_list),
         epochs=options.epochs,
     )
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())

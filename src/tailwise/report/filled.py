@@ -104,7 +104,7 @@ def fill(
             cell.printed(cell.row.repository),
             cell.printed(cell.row.repository_old),
             None if is_base else statistic(pairs),
-            (paper or 0) - (paper_base or 0) if known else None,
+            round((paper or 0) - (paper_base or 0), 6) if known else None,
             sum(result.record.get("shared_stages") is not None for result in results),
         )
         sections.setdefault(_title(cell), []).append(filled)
