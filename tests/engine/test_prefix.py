@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tailwise.core.errors import RunError
 from tailwise.engine.loop import Loop
 from tailwise.engine.prefix import prefix_key
 from tailwise.engine.recipe import Optim, Recipe, Stage
@@ -15,6 +16,7 @@ from tailwise.engine.train import train, train_many
 from tailwise.engine.training import Training
 from tailwise.losses.balanced_softmax import BalancedSoftmax
 from tailwise.objectives.classification import Classification
+from tailwise.recipes.base import make_recipe
 from tailwise.samplers.power import Power
 from tests.helpers import metrics_of, result_of, same_weights, tiny_recipe, weights_of
 
@@ -106,3 +108,36 @@ def test_only_what_acts_in_the_stages_tells_prefixes_apart() -> None:
         key(plain, device="cuda"),
     ]
     assert len({*different, *same}) == len(different) + 1
+
+
+@pytest.mark.slow
+def test_maps_of_shared_stages_go_with_them(tmp_path: Path) -> None:
+    recipe = make_recipe("cam-balance-sampling", tiny_recipe(epochs=5))
+    *before, last = recipe.stages
+    assert last.optim is not None
+    # The third stage generates with the maps that the second one made.
+    ends = [dataclasses.replace(last, epochs=1, optim=dataclasses.replace(last.optim, lr=lr)) for lr in (0.01, 0.03)]
+    recipes = [
+        dataclasses.replace(recipe, name=name, stages=(*before, last, end))
+        for name, end in zip(("one", "other"), ends, strict=True)
+    ]
+    alone = train(recipes[1], tmp_path / "alone")
+    outs = [tmp_path / "shared" / item.name for item in recipes]
+    train_many(recipes, outs, resume=True, prefixes=tmp_path / "prefixes")
+    assert result_of(outs[1])["shared_stages"] == {**result_of(outs[1])["shared_stages"], "stages": 2}
+    assert (outs[1] / "stage1-cam.safetensors").is_file()
+    assert same_weights(weights_of(alone), weights_of(outs[1]))
+    assert without_note(alone) == without_note(outs[1])
+    assert [line for line in metrics_of(alone) if line["event"] != "maps"] == [
+        line for line in metrics_of(outs[1]) if line["event"] != "maps"
+    ]
+
+
+def test_a_damaged_end_of_a_stage_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    first, second, _ = family()
+    train_many([first], [tmp_path / "first"], resume=True, prefixes=tmp_path / "prefixes")
+    (weights,) = (tmp_path / "prefixes").rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"not a complete safetensors file .* several runs share, and can be deleted"):
+        train_many([second], [tmp_path / "second"], resume=True, prefixes=tmp_path / "prefixes")
+    assert not (tmp_path / "second").exists()
