@@ -44,7 +44,7 @@ def without_note(folder: Path) -> dict[str, object]:
     return {key: value for key, value in result_of(folder).items() if key != "shared_stages"}
 
 
-@pytest.mark.parametrize("ema", [None, 0.8])
+@pytest.mark.parametrize("ema", [None, pytest.param(0.8, marks=pytest.mark.slow)])
 def test_shared_stages_change_nothing_and_are_trained_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: float | None
 ) -> None:
@@ -68,6 +68,7 @@ def test_shared_stages_change_nothing_and_are_trained_once(
     assert [result_of(out)["shared_stages"] is None for out in outs] == [True, False, False]
 
 
+@pytest.mark.slow
 def test_a_run_that_has_gone_further_is_left_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, _ = family()
     original = Loop.__init__
