@@ -18,11 +18,12 @@ COMMANDS = MappingProxyType(
     {
         "train": ("tailwise.commands.train", "train a recipe on a data set or a folder of images"),
         "compare": ("tailwise.commands.compare", "train several recipes with several seeds; one table, one page"),
+        "reproduce": ("tailwise.commands.reproduce", "a paper's table, trained and printed beside the paper's numbers"),
         "evaluate": ("tailwise.commands.evaluate", "measure a trained run, also on other images"),
         "report": ("tailwise.commands.report", "one page and one table for finished runs"),
         "figure": ("tailwise.commands.figure", "gains, weight norms, class losses or feature maps of finished runs"),
         "data": ("tailwise.commands.data", "look at a data set, or pack it: `tailwise data card|pack NAME|PATH`"),
-        "list": ("tailwise.commands.listing", "what there is: losses, samplers, heads, backbones, recipes, datasets"),
+        "list": ("tailwise.commands.listing", "what there is: losses, samplers, heads, recipes, datasets, tables"),
         "show": ("tailwise.commands.show", "a complete recipe as YAML"),
     }
 )

@@ -164,6 +164,18 @@ def prepare(data: Data, device: torch.device, say: Say) -> Prepared:
     return Prepared(data, splits, index, positions, train_images, eval_images, unreadable, pack, resident)
 
 
+def expected_data(data: Data) -> tuple[str, int]:
+    """The fingerprint and the number of training images when every image can be read; none is decoded.
+
+    Raises:
+        DataError: Something is wrong with the data, or it is not there.
+    """
+    splits = open_splits(data)
+    index = cut_index(data, splits)
+    positions = np.arange(len(splits.test), dtype=np.int64)
+    return _fingerprint(index, splits.test, positions), len(index)
+
+
 def _is_resident(data: Data, needed: int, device: torch.device, say: Say) -> bool:
     """Whether the images are kept on the device, of which they take so many bytes."""
     if data.augmentation == "random_resized_crop" and data.pack is None:

@@ -16,7 +16,7 @@ from tailwise.engine.checkpoint import save_weights
 from tailwise.engine.examples import weakest_examples
 from tailwise.engine.measure import Kept
 from tailwise.engine.memory import peak_memory
-from tailwise.engine.run_folder import RunFolder
+from tailwise.engine.run_folder import SHARED, RunFolder
 from tailwise.engine.training import Training
 from tailwise.evaluation.matrix import matrix_to_plain
 from tailwise.models.cost import cost_of
@@ -94,6 +94,7 @@ def write_result(training: Training, command: str) -> None:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": command,
         "notes": [*([recipe.notes] if recipe.notes else []), *training.notes],
+        "shared_stages": folder.read_json(SHARED),
     }
     examples = weakest_examples(training, recipe.run.examples)
     if examples is not None:

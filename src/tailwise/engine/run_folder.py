@@ -18,6 +18,9 @@ from tailwise.core.spec import differences, from_yaml, to_yaml
 from tailwise.engine.checkpoint import Checkpoints, write_error
 from tailwise.engine.recipe import Recipe
 
+#: Says which stages of a run were trained in the folder of another one.
+SHARED = "shared-stages.json"
+
 
 def default_folder(recipe: Recipe, base: Path) -> Path:
     """``<base>/<data>/<recipe>-<hash>/seed<seed>``."""
@@ -74,11 +77,16 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
+        result = self.read_json("result.json")
+        return result if result is not None and result.get("finished") else None
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """The fields in a file, or None when it is absent or damaged."""
         try:
-            result = json.loads((self.path / "result.json").read_text())
+            content = json.loads((self.path / name).read_text())
         except (OSError, ValueError):
             return None
-        return result if isinstance(result, dict) and result.get("finished") else None
+        return content if isinstance(content, dict) else None
 
     def check(self, recipe: Recipe, *, resume: bool) -> None:
         """Refuses a folder that this run must not write into; writes nothing.

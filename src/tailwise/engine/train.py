@@ -16,6 +16,7 @@ from tailwise.engine.buffers import Gathers
 from tailwise.engine.execute import check_executor, why_not_captured
 from tailwise.engine.loop import Loop
 from tailwise.engine.memory import reset_peak
+from tailwise.engine.prefix import Prefixes
 from tailwise.engine.prepare import Prepared, prepare
 from tailwise.engine.progress import Reporter, Silent
 from tailwise.engine.recipe import Data, Recipe
@@ -104,6 +105,7 @@ def train_many(
     reporter: Reporter | None = None,
     cache: DataCache | None = None,
     command: str = "",
+    prefixes: Path | None = None,
 ) -> list[Outcome]:
     """Trains several recipes, side by side on one GPU where their epochs have equal shapes.
 
@@ -115,6 +117,8 @@ def train_many(
         reporter: What a person sees; nothing by default.
         cache: Shared between calls on the same data.
         command: Recorded in the results.
+        prefixes: A folder where the ends of stages are kept, so that runs which begin alike train these stages once;
+            needs ``resume``. Results are those of runs that share nothing.
 
     Returns:
         In the order of ``recipes``. A run whose loss stops being finite does not end the others.
@@ -155,11 +159,21 @@ def train_many(
                         _already(job, runtime, reporter)
                     else:
                         jobs.append(job)
-                crew = _Crew(runtime, prepared, reporter, stop.is_set, command)
-                for jobs_in_step in group(jobs):
-                    for number, error in crew.train(jobs_in_step, resume=resume).items():
-                        outcomes[number] = dataclasses.replace(outcomes[number], error=error)
+                shared = _shared(prefixes, prepared, runtime) if resume else None
+                crew = _Crew(runtime, prepared, reporter, stop.is_set, command, shared)
+                while jobs:
+                    now, jobs = crew.wave(jobs)
+                    for jobs_in_step in group(now):
+                        for number, error in crew.train(jobs_in_step, resume=resume).items():
+                            outcomes[number] = dataclasses.replace(outcomes[number], error=error)
     return [outcomes[number] for number in range(len(recipes))]
+
+
+def _shared(folder: Path | None, prepared: Prepared, runtime: Runtime) -> Prefixes | None:
+    """Where stages are shared; several processes keep a state of their own each and share none."""
+    if folder is None or runtime.world > 1:
+        return None
+    return Prefixes(folder, prepared.index.stats.num_images, runtime.device.type)
 
 
 def _already(job: Job, runtime: Runtime, reporter: Reporter) -> None:
@@ -177,6 +191,21 @@ class _Crew:
     reporter: Reporter
     stop: Callable[[], bool]
     command: str
+    prefixes: Prefixes | None
+
+    def wave(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+        """Jobs to train now and jobs that wait for stages which these share with them."""
+        if self.prefixes is None:
+            return list(jobs), []
+        now, later = self.prefixes.waves(jobs)
+        for job in now:
+            count = self.prefixes.seed(job)
+            if count:
+                begun = "the first stage" if count == 1 else f"the first {count} stages"
+                self.reporter.line(
+                    f"{job.recipe.name} · seed {job.recipe.seed}: goes on after {begun} of a recipe that begins alike"
+                )
+        return now, later
 
     def train(self, jobs: Sequence[Job], *, resume: bool) -> dict[int, NotFiniteLoss]:
         """Jobs of one shape, as many at a time as fit; the errors of those that did not finish, by their number."""
@@ -188,7 +217,7 @@ class _Crew:
             check_executor(first, source, self.runtime)
 
             def begin(job: Job) -> Training:
-                return Training(job.recipe, self.prepared, source, split, self.runtime, job.folder)
+                return Training(job.recipe, self.prepared, source, split, self.runtime, job.folder, self.prefixes)
 
             waiting = split_evenly(jobs, 1 if len(jobs) == 1 else self._most(begin(jobs[0]), source))
             while waiting:

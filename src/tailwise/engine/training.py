@@ -21,6 +21,7 @@ from tailwise.engine.class_losses import CLASS_LOSSES, record_of
 from tailwise.engine.features import training_features
 from tailwise.engine.measure import Logs, Measures
 from tailwise.engine.optim import check_lr_factors, make_optimizer, restore_optimizer
+from tailwise.engine.prefix import Prefixes
 from tailwise.engine.prepare import Prepared
 from tailwise.engine.recipe import Recipe, Stage
 from tailwise.engine.run_folder import RunFolder
@@ -63,6 +64,7 @@ class Training:
         split: Evaluation batches.
         runtime: Device, precision, processes.
         folder: Claimed for this run.
+        prefixes: Where the ends of stages are kept for other runs; None keeps none.
     """
 
     def __init__(
@@ -73,9 +75,10 @@ class Training:
         split: EvaluationSplit,
         runtime: Runtime,
         folder: RunFolder,
+        prefixes: Prefixes | None = None,
     ) -> None:
         self.recipe, self.prepared, self._images = recipe, prepared, source
-        self.runtime, self.folder = runtime, folder
+        self.runtime, self.folder, self.prefixes = runtime, folder, prefixes
         self.labels, self.stats = prepared.index.labels, prepared.index.stats
         #: What a person should know of the data and the samplers before the run starts.
         self.notes = check_samplers(recipe, self.stats)
@@ -329,6 +332,9 @@ class Training:
         self.epoch += 1
         if self.epoch >= self.span.epochs:
             self.stage_number, self.epoch = self.stage_number + 1, 0
+            if self.prefixes is not None and not self.finished and self.runtime.is_main:
+                self._check_weights()
+                self.prefixes.keep(self.recipe, self.stage_number, self.folder.path, *self._checkpoint(None))
 
     def save(self) -> None:
         """A checkpoint from which training goes on at the position at hand; every process calls it.
@@ -339,17 +345,25 @@ class Training:
         """
         if self.step == self._saved_step:
             return
-        bad = not_finite(self.network.state_dict())
-        if bad is not None:
-            raise NotFiniteLoss(f"the weights {bad!r} are no longer finite at step {self.step}; no checkpoint was made")
+        self._check_weights()
         meter = None if self.meter is None else self.meter.state(self.runtime.sum)
         self._saved_step = self.step
         if not self.runtime.is_main or self.optimizer is None:
             return
+        self.checkpoints.save(self.step, *self._checkpoint(meter))
+
+    def _check_weights(self) -> None:
+        bad = not_finite(self.network.state_dict())
+        if bad is not None:
+            raise NotFiniteLoss(f"the weights {bad!r} are no longer finite at step {self.step}; no checkpoint was made")
+
+    def _checkpoint(self, meter: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Weights and state of the position at hand."""
+        assert self.optimizer is not None
         weights = dict(self.network.state_dict())
         if self.ema is not None:
             weights.update({f"ema.{name}": value for name, value in self.ema.module.state_dict().items()})
-        state = {
+        return weights, {
             "stage": self.stage_number,
             "entered": self._entered == self.stage_number,
             "epoch": self.epoch,
@@ -364,7 +378,6 @@ class Training:
             "records": self.measures.state(),
             "recipe_hash": self.recipe.hash,
         }
-        self.checkpoints.save(self.step, weights, state)
 
     def _reset(self, number: int, stage: Stage) -> None:
         """Weights that a stage wants before it starts: from a file, or parts of them anew."""

@@ -58,6 +58,16 @@ class Result:
             record = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
             raise DataError(f"{file}: cannot be read as JSON: {error}") from error
+        return cls.from_record(folder, record, file)
+
+    @classmethod
+    def from_record(cls, folder: Path, record: Any, file: Path) -> Result:
+        """A result from what its file holds.
+
+        Raises:
+            RunError: The run has not finished.
+            DataError: Something is missing, of another format, or of other sizes.
+        """
         return cls(folder, _checked(record, file))
 
     @property
