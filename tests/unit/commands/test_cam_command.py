@@ -69,6 +69,6 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["data", "cam", str(tmp_path / "nothing")]) == 2
     assert f"no such run folder: {tmp_path / 'nothing'}" in " ".join(capsys.readouterr().err.split())
     assert main(["data", "cams"]) == 2
-    assert "unknown data command 'cams'; did you mean 'cam'? allowed: cam, card, pack".replace("?", "?;") in " ".join(
-        capsys.readouterr().err.split()
-    )
+    assert "unknown data command 'cams'; did you mean 'cam'? allowed: cam, card, features, pack".replace(
+        "?", "?;"
+    ) in " ".join(capsys.readouterr().err.split())
