@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tailwise.cli import main
 from tailwise.core.errors import DataError, TailwiseError, UnknownName
 from tailwise.core.groups import Groups
 from tailwise.engine.load import load_network
@@ -70,13 +72,20 @@ def test_every_branch_is_measured_at_every_evaluation(run: Path) -> None:
             group: pytest.approx(record["accuracy"])
             for group, record in group_records(per_class, counts, last["shots"]).items()
         }
-    assert last["top1"] == pytest.approx(100 * (sum(named[name] for name in NAMES).argmax(1) == labels).mean())
+    fused = np.sum([named[name] for name in NAMES], axis=0)
+    assert last["top1"] == pytest.approx(100 * (fused.argmax(1) == labels).mean())
 
 
 def test_a_head_without_branches_has_no_such_record(tmp_path: Path) -> None:
     folder = train(recipe_with("ce-reslt-settings", epochs=1), tmp_path / "run")
     assert "branches" not in result_of(folder)["last"]
     assert all("branches" not in line for line in metrics_of(folder))
+
+
+def test_the_command_evaluate_measures_them_too(run: Path, tmp_path: Path) -> None:
+    assert main(["evaluate", str(run), "--out", str(tmp_path / "measured.json")]) == 0
+    measured = json.loads((tmp_path / "measured.json").read_text())
+    assert measured["branches"] == result_of(run)["last"]["branches"]
 
 
 def test_the_page_draws_the_branches(run: Path) -> None:

@@ -14,7 +14,7 @@ from tailwise.core.errors import TailwiseError
 from tailwise.core.groups import Groups
 from tailwise.core.registry import REGISTRY
 from tailwise.core.stats import ClassStats
-from tailwise.core.types import MixedTarget, Target
+from tailwise.core.types import MixedTarget, Part, Target
 from tailwise.objectives import ResLT
 from tests.helpers import shared_path
 
@@ -100,6 +100,24 @@ def test_a_batch_without_rare_classes_has_a_finite_loss_and_gradient(reduction: 
         torch.testing.assert_close(logits.grad[1:], 0.3 * other.grad[1:])  # residual branches learn by fusion only
 
 
+@pytest.mark.parametrize("reduction", ["pooled", "sum_of_means"])
+def test_processes_add_up_even_where_one_has_no_rare_image(reduction: Any) -> None:
+    order = np.argsort(GROUP[LABELS], kind="stable")  # the second half has all rare classes
+    logits, labels = torch.from_numpy(LOGITS[:, order]), torch.from_numpy(LABELS[order])
+    bound = ResLT(reduction=reduction).bind(ClassStats(COUNTS))
+
+    def parts(rows: slice) -> dict[str, Part]:
+        own = logits[:, rows]
+        outputs = {"main": own.sum(0), **{f"branch{number}": one for number, one in enumerate(own)}}
+        return bound(outputs, {"main": labels[rows]}, {"main": (0, own.shape[1])})
+
+    first, second, whole = parts(slice(0, 6)), parts(slice(6, 12)), parts(slice(0, 12))
+    assert reduction == "pooled" or float(first["main/branch2"].denominator) == 0
+    for name, part in whole.items():
+        torch.testing.assert_close(first[name].numerator + second[name].numerator, part.numerator)
+        torch.testing.assert_close(first[name].denominator + second[name].denominator, part.denominator)
+
+
 def test_extreme_logits_in_half_precision_give_a_finite_loss() -> None:
     logits = (1e4 * torch.from_numpy(LOGITS)).bfloat16().requires_grad_()
     value = total(ResLT(), logits, torch.from_numpy(LABELS), ClassStats(COUNTS))
@@ -133,6 +151,7 @@ def test_values_and_gradients_equal_those_of_the_official_code(case: str) -> Non
         value = total(ResLT(alpha=float(golden["alpha"]), groups=groups), logits, target, stats)
         value.backward()
         np.testing.assert_allclose(value.detach(), golden["loss"], rtol=1e-5)
+        assert logits.grad is not None
         np.testing.assert_allclose(logits.grad, golden["grad"], rtol=1e-5, atol=1e-6)
         fusion = total(ResLT(alpha=0.0, groups=groups), logits, target, stats)
         branch = total(ResLT(alpha=1.0, groups=groups), logits, target, stats)

@@ -63,7 +63,8 @@ class ResLTModule(HeadModule):
 
     def forward(self, maps: Tensor) -> dict[str, Tensor]:
         """``main`` (the fused logits) and ``branch0`` ..., each ``[B, C]``, from ``[B, D, h, w]`` or ``[B, D]``."""
-        self.pool(maps[:0])  # refuses other shapes
+        if maps.ndim not in (2, 4):
+            self.pool(maps)  # refuses it
         return self._named(self.fc(self.transform(maps)))
 
     def _named(self, logits: Tensor) -> dict[str, Tensor]:

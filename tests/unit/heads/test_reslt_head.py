@@ -103,6 +103,13 @@ def test_order_of_pooling_and_convolution(pool: Any, in_training: str, in_evalua
         assert_close(head(maps(2))["branch2"], head.fc(features)[:, 2])
 
 
+def test_features_of_another_shape_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"expected maps \[B, D, h, w\] or pooled features \[B, D\], got shape \[8, 6, 3\]"
+    ):
+        build()(maps()[..., 0])
+
+
 def test_statistics_of_pooled_features() -> None:
     head = build(pool="before")
     norm, pooled = cast(BranchNorm, head.transform), maps(3).mean((2, 3))
