@@ -169,9 +169,11 @@ def different_on_tiny_data() -> list[Recipe]:
 )
 def test_a_row_runs(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tailwise.engine.result.draw", lambda folder: None)
-    result = result_of(train(replace_stage(recipe, 0, steps=3), tmp_path / "run"))
+    for number in range(len(recipe.stages)):
+        recipe = replace_stage(recipe, number, steps=3 if number == 0 else 1)
+    result = result_of(train(recipe, tmp_path / "run"))
     assert result["finished"]
-    assert result["steps"] == 3
+    assert result["steps"] == 2 + len(recipe.stages)
 
 
 @pytest.mark.parametrize(("data", "factor"), OFFICIAL_ALPHA)

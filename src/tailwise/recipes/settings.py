@@ -13,6 +13,9 @@ from tailwise.recipes.base import SMALL_IMAGE, base_recipe, replace_stage, repla
 #: paper: as printed; official: as the authors' code is configured.
 Variant = Literal["paper", "official"]
 
+#: Channel statistics of iNaturalist 2018 in the code of kang2020decoupling, cui2022reslt and wang2021ride.
+INATURALIST_MEAN, INATURALIST_STD = (0.466, 0.471, 0.380), (0.195, 0.194, 0.192)
+
 
 def cifar_lt(name: Literal["cifar10", "cifar100"], imbalance_factor: float) -> Recipe:
     """Cross-entropy on CIFAR-10-LT or CIFAR-100-LT; both variants are configured alike (ResNet-32, 200 epochs)."""

@@ -9,10 +9,8 @@ from tailwise.engine.recipe import Backbone, Optim, Recipe
 from tailwise.engine.schedule import Cosine, MultiStep, Schedule
 from tailwise.recipes import settings
 from tailwise.recipes.base import SMALL_IMAGE, base_recipe, replace_stage, replace_stream
+from tailwise.recipes.settings import INATURALIST_MEAN, INATURALIST_STD
 from tailwise.report.paper import Variant
-
-#: Channel statistics of iNaturalist 2018 in the authors' code.
-INATURALIST_MEAN, INATURALIST_STD = (0.466, 0.471, 0.380), (0.195, 0.194, 0.192)
 
 ImageNetBackbone = Literal["resnet10", "resnext50_32x4d", "resnext101_32x4d"]
 
