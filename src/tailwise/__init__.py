@@ -33,6 +33,6 @@ def __getattr__(name: str) -> Any:
     }
     if name in homes:
         return getattr(importlib.import_module(homes[name]), name)
-    if name in ("augment", "data", "heads", "losses", "models", "objectives", "posthoc", "samplers"):
+    if name in ("augment", "calibration", "data", "heads", "losses", "models", "objectives", "posthoc", "samplers"):
         return importlib.import_module(f"tailwise.{name}")
     raise AttributeError(f"module 'tailwise' has no attribute {name!r}")
