@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from tailwise.commands.resolve import load_recipe as load_recipe
     from tailwise.core.errors import TailwiseError as TailwiseError
     from tailwise.core.stats import ClassStats as ClassStats
+    from tailwise.deliver.predictor import load as load
     from tailwise.engine.recipe import Recipe as Recipe
     from tailwise.engine.train import train as train
     from tailwise.report.ledger import Result as Result
 
-__all__ = ["ClassStats", "Recipe", "Result", "TailwiseError", "load_recipe", "train"]
+__all__ = ["ClassStats", "Recipe", "Result", "TailwiseError", "load", "load_recipe", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,6 +29,7 @@ def __getattr__(name: str) -> Any:
         "Recipe": "tailwise.engine.recipe",
         "Result": "tailwise.report.ledger",
         "TailwiseError": "tailwise.core.errors",
+        "load": "tailwise.deliver.predictor",
         "load_recipe": "tailwise.commands.resolve",
         "train": "tailwise.engine.train",
     }

@@ -19,6 +19,11 @@ COMMANDS = MappingProxyType(
         "train": ("tailwise.commands.train", "train a recipe on a data set or a folder of images"),
         "compare": ("tailwise.commands.compare", "train several recipes with several seeds; one table, one page"),
         "evaluate": ("tailwise.commands.evaluate", "measure a trained run, also on other images"),
+        "calibrate": (
+            "tailwise.commands.calibrate",
+            "temperature, prediction sets and abstention from held-out images",
+        ),
+        "predict": ("tailwise.commands.predict", "what a trained run says about images or a folder of them"),
         "report": ("tailwise.commands.report", "one page and one table for finished runs"),
         "data": ("tailwise.commands.data", "look at a data set, or pack it: `tailwise data card|pack NAME|PATH`"),
         "list": ("tailwise.commands.listing", "what there is: losses, samplers, heads, backbones, recipes, datasets"),
