@@ -24,6 +24,7 @@ COMMANDS = MappingProxyType(
             "temperature, prediction sets and abstention from held-out images",
         ),
         "predict": ("tailwise.commands.predict", "what a trained run says about images or a folder of them"),
+        "export": ("tailwise.commands.export", "a trained run as one file for other runtimes: ONNX, torch.export"),
         "report": ("tailwise.commands.report", "one page and one table for finished runs"),
         "data": ("tailwise.commands.data", "look at a data set, or pack it: `tailwise data card|pack NAME|PATH`"),
         "list": ("tailwise.commands.listing", "what there is: losses, samplers, heads, backbones, recipes, datasets"),

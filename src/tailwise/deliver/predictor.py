@@ -91,8 +91,6 @@ class Predictor:
             DataError: Neither an image nor several.
             TailwiseError: As :meth:`stream`.
         """
-        if not isinstance(images, str | Path | Image.Image | np.ndarray | Iterable):
-            raise DataError(f"expected images or an image, got {type(images).__name__}")
         return list(self.stream(_listed(images), prior=prior, model_prior=model_prior))
 
     def stream(
@@ -186,7 +184,10 @@ def load(run: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> Pr
 
 
 def _listed(images: Any) -> list[ImageLike]:
-    many: list[Any] = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else list(images)
+    one = isinstance(images, str | Path | Image.Image | np.ndarray)
+    if not one and not isinstance(images, Iterable):
+        raise DataError(f"expected images or an image, got {type(images).__name__}")
+    many: list[Any] = [images] if one else list(images)
     found: list[ImageLike] = []
     for image in many:
         found += find_images([image]) if isinstance(image, str | Path) and Path(image).is_dir() else [image]

@@ -47,6 +47,14 @@ class HeadModule(nn.Module, ABC):
         """
         return outputs["main"]
 
+    def for_export(self) -> HeadModule:
+        """The head that an exported network gets: one whose :meth:`predict` gives the same logits with less.
+
+        A head overrides this where it has parts that only training needs (auxiliary outputs), or branches that can be
+        computed as one. The given head stays as it is; parameters may be shared with it. By default it is this head.
+        """
+        return self
+
     @classmethod
     def forward_stacked(cls, heads: Sequence[HeadModule], maps: Tensor) -> dict[str, Tensor]:
         """Several heads at once, each on the features of its own network; gradients reach every head's parameters.
