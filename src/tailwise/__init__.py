@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from tailwise.deliver.predictor import load as load
     from tailwise.engine.recipe import Recipe as Recipe
     from tailwise.engine.train import train as train
+    from tailwise.own.fit import fit as fit
     from tailwise.report.ledger import Result as Result
 
-__all__ = ["ClassStats", "Recipe", "Result", "TailwiseError", "load", "load_recipe", "train"]
+__all__ = ["ClassStats", "Recipe", "Result", "TailwiseError", "fit", "load", "load_recipe", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,6 +30,7 @@ def __getattr__(name: str) -> Any:
         "Recipe": "tailwise.engine.recipe",
         "Result": "tailwise.report.ledger",
         "TailwiseError": "tailwise.core.errors",
+        "fit": "tailwise.own.fit",
         "load": "tailwise.deliver.predictor",
         "load_recipe": "tailwise.commands.resolve",
         "train": "tailwise.engine.train",

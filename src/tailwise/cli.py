@@ -16,6 +16,7 @@ from tailwise.core.errors import TailwiseError, UnknownName
 #: Command -> the module whose ``run(arguments)`` does it, and a line for the overview.
 COMMANDS = MappingProxyType(
     {
+        "fit": ("tailwise.commands.fit", "from your folder or table of images to a trained and calibrated model"),
         "train": ("tailwise.commands.train", "train a recipe on a data set or a folder of images"),
         "compare": ("tailwise.commands.compare", "train several recipes with several seeds; one table, one page"),
         "evaluate": ("tailwise.commands.evaluate", "measure a trained run, also on other images"),

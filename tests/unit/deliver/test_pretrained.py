@@ -43,7 +43,8 @@ def test_timm_reads_a_folder_of_its_own_backbone_and_gives_the_same_logits(
     np.testing.assert_allclose(found.numpy(), predictor.logits(IMAGE), rtol=1e-4, atol=1e-4)
     config = timm.data.resolve_model_data_config(model)
     data = predictor.recipe.data
-    assert (config["mean"], config["std"], config["input_size"]) == (data.mean, data.std, (3, 32, 32))
+    found_config = [tuple(config[name]) for name in ("mean", "std", "input_size")]
+    assert found_config == [data.mean, data.std, (3, 32, 32)]
 
 
 @pytest.mark.slow
