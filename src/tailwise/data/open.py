@@ -80,7 +80,9 @@ def guess_source(text: str) -> tuple[str, Path | None]:
     if path.is_dir():
         return "folder", path
     if path.is_file():
-        return ("table" if path.suffix.lower() in (".csv", ".tsv", ".parquet") else "list"), path
+        from tailwise.data.tables import is_table  # which needs Splits from here
+
+        return ("table" if is_table(path) else "list"), path
     names = REGISTRY.names("datasets")
     raise DataError(
         f"no data set is called {text!r}{suggest(text, names)} (data sets: {', '.join(names)}), "

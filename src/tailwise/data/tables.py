@@ -70,6 +70,19 @@ def table(
     return Splits(*(_pool(file, base, split, splits, images, labels, names) for split in ("train", evaluated)))
 
 
+def is_table(file: Path) -> bool:
+    """Whether a file is Parquet, or a CSV or TSV whose first line names a column of images; a list may end in .csv."""
+    suffix = file.suffix.lower()
+    if suffix == ".parquet" or suffix not in SUFFIXES:
+        return suffix == ".parquet"
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            head = lines.readline(10_000)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(name.strip(' "').lower() in IMAGE_COLUMNS for name in re.split(r"[,\t]", head.strip()))
+
+
 def read_columns(file: Path) -> Columns:
     """Every column of a table, values as text (CSV, TSV) or as they are stored (Parquet).
 

@@ -90,6 +90,8 @@ def test_a_parquet_table_of_bytes_becomes_files_and_a_csv_of_paths_stays_as_it_i
 def test_labels_may_be_numbers_that_begin_anywhere(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,label,split\na,10,train\nb,9,train\nc,9,test\nd,10,val\n")
     assert guess_source(str(tmp_path / "t.csv"))[0] == "table"
+    (tmp_path / "list.csv").write_text("images/a.png 0\nimages/b.png 1\n")
+    assert guess_source(str(tmp_path / "list.csv"))[0] == "list"
     splits = open_data("table", location=tmp_path / "t.csv")
     assert splits.train.class_names == ("9", "10")
     assert splits.train.labels.tolist() == [1, 0]
