@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from tailwise.commands.resolve import load_recipe as load_recipe
     from tailwise.core.errors import TailwiseError as TailwiseError
     from tailwise.core.stats import ClassStats as ClassStats
+    from tailwise.deliver.predictor import load as load
     from tailwise.engine.recipe import Recipe as Recipe
     from tailwise.engine.train import train as train
+    from tailwise.own.fit import fit as fit
     from tailwise.report.ledger import Result as Result
 
-__all__ = ["ClassStats", "Recipe", "Result", "TailwiseError", "load_recipe", "train"]
+__all__ = ["ClassStats", "Recipe", "Result", "TailwiseError", "fit", "load", "load_recipe", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,11 +30,13 @@ def __getattr__(name: str) -> Any:
         "Recipe": "tailwise.engine.recipe",
         "Result": "tailwise.report.ledger",
         "TailwiseError": "tailwise.core.errors",
+        "fit": "tailwise.own.fit",
+        "load": "tailwise.deliver.predictor",
         "load_recipe": "tailwise.commands.resolve",
         "train": "tailwise.engine.train",
     }
     if name in homes:
         return getattr(importlib.import_module(homes[name]), name)
-    if name in ("augment", "data", "heads", "losses", "models", "objectives", "posthoc", "samplers"):
+    if name in ("augment", "calibration", "data", "heads", "losses", "models", "objectives", "posthoc", "samplers"):
         return importlib.import_module(f"tailwise.{name}")
     raise AttributeError(f"module 'tailwise' has no attribute {name!r}")

@@ -16,10 +16,17 @@ from tailwise.core.errors import TailwiseError, UnknownName
 #: Command -> the module whose ``run(arguments)`` does it, and a line for the overview.
 COMMANDS = MappingProxyType(
     {
+        "fit": ("tailwise.commands.fit", "from your folder or table of images to a trained and calibrated model"),
         "train": ("tailwise.commands.train", "train a recipe on a data set or a folder of images"),
         "compare": ("tailwise.commands.compare", "train several recipes with several seeds; one table, one page"),
         "reproduce": ("tailwise.commands.reproduce", "a paper's table, trained and printed beside the paper's numbers"),
         "evaluate": ("tailwise.commands.evaluate", "measure a trained run, also on other images"),
+        "calibrate": (
+            "tailwise.commands.calibrate",
+            "temperature, prediction sets and abstention from held-out images",
+        ),
+        "predict": ("tailwise.commands.predict", "what a trained run says about images or a folder of them"),
+        "export": ("tailwise.commands.export", "a trained run as one file for other runtimes: ONNX, torch.export"),
         "report": ("tailwise.commands.report", "one page and one table for finished runs"),
         "figure": ("tailwise.commands.figure", "gains, weight norms, class losses or feature maps of finished runs"),
         "data": ("tailwise.commands.data", "look at a data set, or pack it: `tailwise data card|pack NAME|PATH`"),

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ from tailwise.engine.schedule import Constant
 from tailwise.engine.step import NotFiniteLoss
 from tailwise.engine.train import train
 from tailwise.recipes.base import replace_stage
-from tests.helpers import result_of, tiny_recipe
+from tests.helpers import result_of, same_weights, tiny_recipe, weights_of
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -222,17 +223,38 @@ def test_the_checkpoint_before_the_bad_step_is_kept(tmp_path: Path, monkeypatch:
     assert newest.name == "step-000000002"
 
 
-def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_offered(tmp_path: Path) -> None:
+    recipe = tiny_recipe(checkpoint_seconds=0.0)
+    expected = train(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    before, newest = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    for name in ("state.pt", "model.safetensors"):
+        whole = (newest / name).read_bytes()
+        for broken in (whole[:100], b"junk", whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]):
+            (newest / name).write_bytes(broken)
+            with pytest.raises(RunError, match=f"{newest.name} is damaged .*{name}.*the one before, {before.name}"):
+                train(recipe, tmp_path / "run", resume=True)
+        (newest / name).write_bytes(whole)
+    (newest / "state.pt").unlink()
+    with pytest.raises(RunError, match=f"{newest.name} is damaged .*the one before, {before.name}"):
+        train(recipe, tmp_path / "run", resume=True)
+    shutil.rmtree(newest)
+    assert result_of(train(recipe, tmp_path / "run", resume=True)) == result_of(expected)
+    assert same_weights(weights_of(tmp_path / "run"), weights_of(expected))
+
+
+def test_a_damaged_checkpoint_without_one_before_says_to_start_anew(tmp_path: Path) -> None:
     recipe = tiny_recipe()
     train(recipe, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
+    for other in sorted((tmp_path / "run" / "checkpoints").iterdir())[:-1]:
+        shutil.rmtree(other)
     newest = Checkpoints(tmp_path / "run").newest()
     assert newest is not None
-    (newest / "state.pt").write_bytes((newest / "state.pt").read_bytes()[:100])
-    with pytest.raises(RunError, match="is damaged"):
-        train(recipe, tmp_path / "run", resume=True)
+    (newest / "checksums.json").unlink()  # as an earlier version wrote it
     (newest / "model.safetensors").write_bytes(b"junk")
-    with pytest.raises(RunError, match="not a complete safetensors file"):
+    with pytest.raises(RunError, match=r"damaged .*not a complete safetensors file.*to start anew"):
         train(recipe, tmp_path / "run", resume=True)
 
 

@@ -149,6 +149,20 @@ def check_stacked(head: Head) -> None:
                     assert_close(module.state_dict(), twin.state_dict(), rtol=1e-10, atol=1e-10)
 
 
+def check_export(head: Head) -> None:
+    """The exported head predicts what the head itself does, after training has moved its statistics."""
+    module = build(head).double()
+    for _ in range(3):
+        module(maps().double() + 1.0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    exported = module.eval().for_export().eval()
+    for features in (maps().double(), maps().double().mean((2, 3))):
+        expected = module.predict(module(features))
+        assert_close(exported.predict(exported(features)), expected, rtol=1e-9, atol=1e-9)
+
+
 def check_record(head: Head) -> None:
     """The head survives pickle, YAML and plain data."""
     check_component_record(head, Head)
@@ -165,5 +179,6 @@ CHECKS = (
     check_meta,
     check_state,
     check_stacked,
+    check_export,
     check_record,
 )

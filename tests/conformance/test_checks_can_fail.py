@@ -142,6 +142,12 @@ def without_bias(cls: type[LinearModule], heads: Any, maps: Tensor) -> dict[str,
     return {"main": torch.einsum("bkd,kcd->bkc", cls.pool_stacked(maps), weight)}
 
 
+def export_without_bias(self: LinearModule) -> LinearModule:
+    twin = LinearModule(self.fc.in_features, self.fc.out_features, bias=False).to(self.fc.weight)
+    twin.load_state_dict({"fc.weight": self.fc.weight})
+    return twin
+
+
 def without_randomness(self: LinearModule, num_features: int, num_classes: int, bias: bool) -> None:
     LinearModule.__init__(self, num_features, num_classes, bias)
     nn.init.ones_(self.fc.weight)
@@ -173,6 +179,7 @@ BROKEN_HEADS: dict[str, Head] = {
     "check_meta": a_head(lambda module, maps: synchronising(usual(module, maps))),
     "check_state": a_head(usual, __init__=without_randomness),
     "check_stacked": a_head(usual, forward_stacked=without_bias),
+    "check_export": a_head(usual, for_export=export_without_bias),
     "check_record": UnregisteredHead(),
 }
 

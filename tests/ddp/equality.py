@@ -82,7 +82,7 @@ def fused() -> Recipe:
 def _head_with(names: set[str]) -> Head:
     heads: list[Head] = [recipe_head for entry in REGISTRY.entries("heads") if (recipe_head := _default(entry.target))]
     heads.sort(key=lambda head: head.name != "linear")
-    return next(head for head in heads if names <= set(head.build(4, 4, ClassStats([40, 20, 10, 4])).names))
+    return next(head for head in heads if names <= set(head.build(12, 4, ClassStats([40, 20, 10, 4])).names))
 
 
 def _default(target: Any) -> Any:

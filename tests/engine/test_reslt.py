@@ -90,7 +90,7 @@ def test_the_command_evaluate_measures_them_too(run: Path, tmp_path: Path) -> No
 
 def test_the_page_draws_the_branches(run: Path) -> None:
     page = (run / "report.html").read_text()
-    assert "What each branch knows" in page
+    assert "what each branch knows" in page
     assert "residual branch 2" in page
 
 

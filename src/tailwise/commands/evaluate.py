@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -69,13 +69,7 @@ def run(arguments: Sequence[str]) -> int:
     recipe, network, result = load_network(options.run)
     for change in changes.values():
         change.check(network.head)
-    pool, packed = _pool(options, recipe, tuple(result.class_names))
-    if pool.class_names != tuple(result.class_names):
-        extra = sorted(set(pool.class_names) ^ set(result.class_names))
-        raise DataError(
-            f"the run knows {len(result.class_names)} classes, the data have {len(pool.class_names)}; "
-            f"in one of them only: {', '.join(extra[:8]) or 'none, but the order differs'}"
-        )
+    pool, packed = images_to_measure(options, recipe, tuple(result.class_names))
     console = Console()
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
     # fp16 is for GPUs; a CPU measures the same weights in float32.
@@ -117,8 +111,42 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _pool(options: EvaluateOptions, recipe: Recipe, class_names: tuple[str, ...]) -> tuple[Pool, PackedImages | None]:
-    """The images to measure, and the pack that the run read them from where its pixels are not those of the files."""
+class Where(Protocol):
+    """Which images a command measures."""
+
+    @property
+    def data(self) -> str | None:
+        """Another data set, folder or list file than the run's own."""
+        ...
+
+    @property
+    def root(self) -> Path | None:
+        """Where its files lie."""
+        ...
+
+    @property
+    def eval_split(self) -> str:
+        """The split of a folder."""
+        ...
+
+
+def images_to_measure(options: Where, recipe: Recipe, class_names: tuple[str, ...]) -> tuple[Pool, PackedImages | None]:
+    """The images to measure, and the pack that the run read them from where its pixels are not those of the files.
+
+    Raises:
+        DataError: Something is wrong with the data, or their classes are not those of the run.
+    """
+    pool, packed = _open(options, recipe, class_names)
+    if pool.class_names != class_names:
+        extra = sorted(set(pool.class_names) ^ set(class_names))
+        raise DataError(
+            f"the run knows {len(class_names)} classes, the data have {len(pool.class_names)}; "
+            f"in one of them only: {', '.join(extra[:8]) or 'none, but the order differs'}"
+        )
+    return pool, packed
+
+
+def _open(options: Where, recipe: Recipe, class_names: tuple[str, ...]) -> tuple[Pool, PackedImages | None]:
     if options.data is None:
         root = recipe.data.root if options.root is None else str(options.root)
         splits = open_splits(dataclasses.replace(recipe.data, root=root))

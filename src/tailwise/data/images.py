@@ -81,7 +81,11 @@ def decode(pool: Pool, position: int, size: int, zoom: float = 1.0) -> NDArray[n
 def centre_square(pool: Pool, position: int, size: int, zoom: float = 1.0) -> Image.Image:
     """What :func:`decode` gives, as a Pillow image."""
     _check_size(size)
-    image = pool.read(position, at_least=round(size * zoom))
+    return cut_square(pool.read(position, at_least=round(size * zoom)), size, zoom)
+
+
+def cut_square(image: Image.Image, size: int, zoom: float = 1.0) -> Image.Image:
+    """The centre square of an RGB image, brought to ``size`` pixels; see :func:`decode`."""
     side = min(image.size) / zoom
     left, top = (image.width - side) / 2, (image.height - side) / 2
     if zoom == 1.0:

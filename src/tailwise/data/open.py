@@ -62,7 +62,7 @@ def open_data(
 
 
 def guess_source(text: str) -> tuple[str, Path | None]:
-    """What a user means by one word: a data set's name, else a folder of images, else a list file.
+    """What a user means by one word: a data set's name, else a folder of images, else a table or a list file.
 
     A folder that is called like a data set is reached by ``./name``.
 
@@ -80,7 +80,9 @@ def guess_source(text: str) -> tuple[str, Path | None]:
     if path.is_dir():
         return "folder", path
     if path.is_file():
-        return "list", path
+        from tailwise.data.tables import is_table  # which needs Splits from here
+
+        return ("table" if is_table(path) else "list"), path
     names = REGISTRY.names("datasets")
     raise DataError(
         f"no data set is called {text!r}{suggest(text, names)} (data sets: {', '.join(names)}), "

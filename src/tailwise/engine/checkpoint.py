@@ -1,12 +1,15 @@
 """One checkpoint format: weights as safetensors, training state for weights-only loading, complete or absent.
 
 A checkpoint is a folder ``checkpoints/step-00000300`` that is written under another name and renamed when it is whole,
-so a kill at any moment leaves the one before. Loading never runs code from the file.
+so a kill at any moment leaves the one before. Its files have checksums, which are compared before anything is read.
+Loading never runs code from the file.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import pickle
 import re
@@ -23,6 +26,9 @@ from torch import Tensor
 from tailwise.core.errors import RunError
 
 FORMAT = 2
+FILES = ("model.safetensors", "state.pt")
+#: Checkpoints that are kept: the newest, and the one before in case the disk damages it.
+KEPT = 2
 
 
 def write_error(error: Exception, folder: Path) -> RunError:
@@ -76,7 +82,7 @@ def not_finite(weights: Mapping[str, Tensor]) -> str | None:
 
 
 class Checkpoints:
-    """The checkpoints of one run; only the newest is kept.
+    """The checkpoints of one run; the newest and the one before are kept.
 
     Args:
         folder: The run's folder.
@@ -87,11 +93,14 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint, or None."""
-        found = sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
+        found = self._all()
         return found[-1] if found else None
 
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
+
     def save(self, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Writes a checkpoint and then removes the older ones.
+        """Writes a checkpoint and then removes those before the last one.
 
         Args:
             step: Steps done in the whole run.
@@ -109,14 +118,18 @@ class Checkpoints:
             plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
             save_file(plain, temporary / "model.safetensors")
             torch.save({"format": FORMAT, **state}, temporary / "state.pt")
-            for name in ("model.safetensors", "state.pt"):
+            sums: dict[str, str] = {}
+            for name in FILES:
                 with (temporary / name).open("rb") as file:
+                    sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
                     os.fsync(file.fileno())
+            (temporary / "checksums.json").write_text(json.dumps(sums))
             shutil.rmtree(target, ignore_errors=True)
             os.replace(temporary, target)
-            for old in self.folder.glob("step-*"):
-                if old != target:
-                    shutil.rmtree(old, ignore_errors=True)
+            for old in [path for path in self._all() if path < target][: 1 - KEPT]:
+                shutil.rmtree(old, ignore_errors=True)
+            for newer in [path for path in self._all() if path > target]:
+                shutil.rmtree(newer, ignore_errors=True)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise write_error(error, self.folder.parent) from error
@@ -130,11 +143,25 @@ class Checkpoints:
         path = self.newest()
         if path is None:
             return None
-        weights = load_weights(path / "model.safetensors")
         try:
+            self._compare(path)
+            weights = load_weights(path / "model.safetensors")
             state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise RunError(f"{path / 'state.pt'} is damaged ({error}); delete {path} to start anew") from error
+        except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, RunError) as error:
+            before = [other for other in self._all() if other < path]
+            then = f"to go on from the one before, {before[-1].name}" if before else "to start anew"
+            raise RunError(f"the checkpoint {path} is damaged ({error}); delete it {then}") from error
         if state.get("format") != FORMAT:
             raise RunError(f"{path} has format {state.get('format')}; this version reads {FORMAT}")
         return weights, state
+
+    @staticmethod
+    def _compare(path: Path) -> None:
+        """Refuses files whose content is not what was written; checkpoints of earlier versions have no checksums."""
+        file = path / "checksums.json"
+        if not file.exists():
+            return
+        for name, expected in json.loads(file.read_text()).items():
+            with (path / name).open("rb") as content:
+                if hashlib.file_digest(content, "sha256").hexdigest() != expected:
+                    raise RunError(f"{name} is not what was written")

@@ -67,6 +67,14 @@ class HeadModule(nn.Module, ABC):
             before: The head that this one replaces. Here nothing of it is kept.
         """
 
+    def for_export(self) -> HeadModule:
+        """The head that an exported network gets: one whose :meth:`predict` gives the same logits with less.
+
+        A head overrides this where branches can be computed as one. The given head stays as it is; parameters may be
+        shared with it. By default it is what :meth:`for_inference` gives.
+        """
+        return self.for_inference()
+
     @classmethod
     def forward_stacked(cls, heads: Sequence[HeadModule], maps: Tensor) -> dict[str, Tensor]:
         """Several heads at once, each on the features of its own network; gradients reach every head's parameters.

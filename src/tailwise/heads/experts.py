@@ -12,7 +12,7 @@ from tailwise.core.registry import register
 from tailwise.core.spec import frozen
 from tailwise.core.stats import ClassStats
 from tailwise.heads.base import Head, HeadModule
-from tailwise.heads.linear import Linear
+from tailwise.heads.linear import Linear, LinearModule
 
 
 class ExpertsModule(HeadModule):
@@ -65,6 +65,23 @@ class ExpertsModule(HeadModule):
         so a class activation map is the mean of the experts' maps.
         """
         return torch.cat([head.classifier_weight for head in self.heads], dim=1) / len(self.inner)
+
+    def for_export(self) -> HeadModule:
+        """One linear head on the features of all experts, where each expert's exported head is linear with a bias."""
+        inner = [head.for_export() for head in self.heads]
+        layers = [head.fc for head in inner if type(head) is LinearModule and _has_bias(head.fc)]
+        if len(layers) < len(inner):
+            return ExpertsModule(inner).train(self.training)
+        with torch.no_grad():
+            weight = torch.cat([layer.weight for layer in layers], dim=1) / len(layers)
+            merged = LinearModule(weight.shape[1], weight.shape[0], bias=True).to(weight)
+            merged.fc.weight.copy_(weight)
+            merged.fc.bias.copy_(torch.stack([layer.bias for layer in layers]).mean(0))
+        return merged.train(self.training)
+
+
+def _has_bias(layer: nn.Linear) -> bool:
+    return "bias" in dict(layer.named_parameters())
 
 
 def expert_output(number: int, name: str) -> str:

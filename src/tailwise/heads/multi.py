@@ -89,6 +89,10 @@ class MultiModule(HeadModule):
         bare.shared = self.shared
         return bare.train(self.training)
 
+    def for_export(self) -> HeadModule:
+        """What the main head exports; with a layer in between, as :meth:`for_inference`."""
+        return self.main.for_export() if self.shared is None else self.for_inference()
+
     def keep_extractor(self, before: HeadModule) -> None:
         """Takes the layer in between from the head that this one replaces: it belongs to the features."""
         if self.shared is not None and isinstance(before, MultiModule) and before.shared is not None:

@@ -111,13 +111,22 @@ class ResLTModule(HeadModule):
         matrix, _ = self.transform.affine_maps()
         return self.fc.weight @ (matrix[0] if self.fusion == "main" else matrix.sum(0))
 
+    @property
+    def can_fold(self) -> bool:
+        """Whether the branches and their fusion come to one affine map, so that :meth:`fold` works."""
+        return not isinstance(self.transform, ConvBnRelu) and self.fusion in ("sum", "main")
+
+    def for_export(self) -> HeadModule:
+        """The folded head where the branches can be folded, else this one."""
+        return self.fold() if self.can_fold else self
+
     def fold(self) -> LinearModule:
         """The linear head that predicts what this one predicts in evaluation mode; shares nothing with it.
 
         Raises:
             TailwiseError: The branches have a rectifier, or are not fused by their sum or their main branch.
         """
-        if isinstance(self.transform, ConvBnRelu) or self.fusion not in ("sum", "main"):
+        if not self.can_fold:
             what = (
                 "branches with a rectifier" if isinstance(self.transform, ConvBnRelu) else f"the fusion {self.fusion}"
             )

@@ -42,6 +42,10 @@ class AdjustedModule(HeadModule):
         """Those of the head."""
         return self.head.names
 
+    def for_export(self) -> HeadModule:
+        """The shift around what the head exports."""
+        return AdjustedModule(self.head.for_export(), self.shift)
+
     @property
     def classifier_weight(self) -> Tensor:
         """That of the head."""

@@ -139,7 +139,18 @@ def test_unknown_names_show_the_nearest_and_not_all_of_timm() -> None:
 
 
 def test_own_names_come_first_and_ignore_case() -> None:
-    assert backbone_names() == ["resnet10", "resnet20", "resnet32", "resnet44"]
+    assert backbone_names() == [
+        "resnet10",
+        "resnet18_small",
+        "resnet20",
+        "resnet32",
+        "resnet34_small",
+        "resnet44",
+        "ride_resnet20",
+        "ride_resnet32",
+        "ride_resnet50",
+        "ride_resnext50",
+    ]
     assert type(build_backbone("ResNet20", width=0.5)).__name__ == "ResNetCifar"
 
 
