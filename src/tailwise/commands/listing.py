@@ -72,16 +72,18 @@ def _tables(options: ListOptions) -> int:
         return 0
     console = Console()
     shown = Table(title=f"tables, measured in {options.out}", title_justify="left", box=None, pad_edge=False)
-    for heading in ("name", "what it compares", "rows", "columns", "as printed", "as the code runs", "paper"):
-        shown.add_column(heading, overflow="fold")
+    shown.add_column("table", overflow="fold")
+    for heading in ("rows x columns", "as printed", "as the code runs"):
+        shown.add_column(heading, justify="right")
     for row in rows:
         counts = [
             f"{row[variant]['measured']} of {row[variant]['cells']}" if row[variant]["cells"] else NOTHING
             for variant in get_args(Variant)
         ]
-        columns = ", ".join(row["columns"])
-        shown.add_row(row["name"], escape(row["title"]), str(row["rows"]), columns, *counts, row["source"])
+        size = f"{row['rows']} x {len(row['columns'])}"
+        shown.add_row(f"{row['name']}\n  [dim]{escape(row['title'])}[/]", size, *counts)
     console.print(shown)
+    console.print("The names of the columns and the papers: tailwise list tables --json", highlight=False)
     for line in entries.damaged:
         console.print(f"[red]damaged and left out: {escape(line)}[/]", highlight=False, soft_wrap=True)
     return 0
