@@ -168,7 +168,7 @@ def test_a_write_that_the_system_refuses_is_one_clear_message(tmp_path: Path) ->
     assert result_of(train(tiny_recipe(), tmp_path / "run", resume=True))["finished"]
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("code", [errno.ENOSPC, pytest.param(errno.EACCES, marks=pytest.mark.slow)])
 def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     recipe = tiny_recipe(checkpoint_seconds=0.0)
     written = checkpoint.save_file

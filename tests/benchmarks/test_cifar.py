@@ -10,6 +10,7 @@ import pytest
 from benchmarks.cifar import main
 
 
+@pytest.mark.slow
 def test_every_row_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

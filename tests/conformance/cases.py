@@ -30,6 +30,9 @@ EXPECTED_FAILURES: Mapping[tuple[str, str, str], str] = {
     )
 }
 
+#: ``(kind, name)`` of components so large that their checks are slow, beside a smaller one built by the same code.
+SLOW: frozenset[tuple[str, str]] = frozenset({("backbones", "ride_resnet50"), ("backbones", "ride_resnext50")})
+
 Check = Callable[[Any], None]
 
 
@@ -40,6 +43,7 @@ def parameters(kind: str, checks: Sequence[Check]) -> list[Any]:
         for check in checks:
             reason = EXPECTED_FAILURES.get((kind, name, check.__name__))
             marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+            marks += [pytest.mark.slow] if (kind, name) in SLOW else []
             found.append(pytest.param(name, check, id=f"{name}-{check.__name__.removeprefix('check_')}", marks=marks))
     return found
 

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "tailwise"
 GUIDE = sorted((DOCS / "guide").glob("*.md"))
+#: Pages whose blocks train for long; `make test-all` and CI run them, `make test` the others.
+LONG = ("auxiliary-learning", "bad-input", "experts", "feature-space-augmentation", "recipes", "reproduce", "reslt")
 PAGES = [
     page for page in sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")]) if not {"_build", "generated"} & set(page.parts)
 ]
@@ -106,7 +108,11 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(to), f"{page}: {target}"
 
 
-@pytest.mark.parametrize("page", GUIDE, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page.stem in LONG else []) for page in GUIDE],
+    ids=lambda page: page.stem,
+)
 def test_marked_blocks_of_the_guide_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     marked = [block for block in blocks(page) if block.mark.startswith("runnable")]
     comments = page.read_text(encoding="utf-8").count("<!-- runnable")

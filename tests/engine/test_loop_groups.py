@@ -29,6 +29,7 @@ from tests.engine.test_together import crew
 from tests.helpers import metrics_of, tiny_recipe, weights_of
 
 
+@pytest.mark.slow
 def test_a_group_that_does_not_fit_goes_on_in_parts_that_stand_at_one_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,7 +245,7 @@ def recipe_for(data: Data, epochs: int = 2) -> Recipe:
     return replace_stage(dataclasses.replace(recipe, data=data), 0, streams={"main": Stream(batch=8)})
 
 
-@pytest.mark.parametrize("augmentation", ["pad_crop", "none"])
+@pytest.mark.parametrize("augmentation", ["pad_crop", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_square_pack_of_the_size_trains_as_the_image_files_do(
     folder: Path, packs: dict[str, str], tmp_path: Path, augmentation: str
 ) -> None:

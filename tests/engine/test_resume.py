@@ -42,7 +42,13 @@ def stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "ema"), [*((step, None) for step in (3, 5, 13, 16, 19)), *((step, 0.8) for step in (5, 13))]
+    ("step", "ema"),
+    [
+        (13, None),  # inside the second stage
+        (5, 0.8),  # at the end of an epoch, with averaged weights
+        *(pytest.param(step, None, marks=pytest.mark.slow) for step in (3, 5, 16, 19)),
+        pytest.param(13, 0.8, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_resumed_after_any_step_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, ema: float | None
@@ -59,6 +65,7 @@ def test_a_run_resumed_after_any_step_equals_an_uninterrupted_one(
     assert result_of(whole) == result_of(resumed)
 
 
+@pytest.mark.slow
 def test_the_host_path_goes_on_in_mid_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = two_stages()
     recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, path="host", workers=1))

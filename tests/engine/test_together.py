@@ -74,6 +74,7 @@ def test_stacked_runs_equal_runs_of_their_own(tmp_path: Path, ema: float | None)
         assert result_of(outcome.folder)["recipe_hash"] == result_of(single)["recipe_hash"]
 
 
+@pytest.mark.slow
 def test_each_run_of_a_stack_goes_on_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = crew()
     folders = [tmp_path / f"run{number}" for number in range(3)]

@@ -75,8 +75,14 @@ class Watchdog:
         self._looks = 0
 
     def __enter__(self) -> Watchdog:
-        self._board = Noticeboard(*self._place, self.rank, self.silence)
-        self._board.beat()
+        try:
+            self._board = Noticeboard(*self._place, self.rank, self.silence)
+            self._board.beat()
+        except distributed.DistError:
+            # The process that holds the store may be gone before this one has looked into it for the first time.
+            self._say(STORE_GONE)
+            self._end(STORE_GONE.code)
+            raise
         self._thread = threading.Thread(target=self._watch, name="tailwise-watchdog", daemon=True)
         self._thread.start()
         threading.Thread(target=self._watch_store, name="tailwise-watchdog-store", daemon=True).start()

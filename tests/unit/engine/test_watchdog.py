@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from torch import distributed
 
 from tailwise.core.errors import DataError, RunError
 from tailwise.engine import watchdog
 from tailwise.engine.progress import is_main_process
-from tailwise.engine.watchdog import TOLD, told_elsewhere
+from tailwise.engine.watchdog import TOLD, Watchdog, told_elsewhere
 
 NUMBERS = ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
 
@@ -56,3 +58,21 @@ def test_the_first_process_reports_and_the_others_only_what_it_does_not(monkeypa
     monkeypatch.setattr(distributed, "is_initialized", lambda: False)
     assert not told_elsewhere(DataError("no such folder"))
     assert slept == [watchdog.DEFERENCE]
+
+
+def test_a_store_that_is_gone_before_the_first_look_ends_the_process_with_a_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    ended: list[int] = []
+    with (
+        pytest.raises(distributed.DistError),
+        Watchdog("127.0.0.1", port, 1, 2, interval=0.1, silence=1.0, end=ended.append),
+    ):
+        raise AssertionError("the block must not be entered")
+    assert ended == [watchdog.STORE_GONE.code]
+    assert capsys.readouterr().err == (
+        "stopped: process 0 of 2 is gone, and with it the store in which the processes met\n"
+    )

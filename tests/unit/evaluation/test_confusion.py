@@ -152,6 +152,7 @@ def test_no_image_is_an_error() -> None:
         Accumulator(3).compute()
 
 
+@pytest.mark.slow
 def test_two_processes_with_unequal_or_empty_slices_equal_one(tmp_path: Path) -> None:
     logits, target = make(137, 6)
     torch.save({"logits": logits, "target": target}, tmp_path / "data.pt")
