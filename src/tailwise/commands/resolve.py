@@ -11,7 +11,7 @@ import numpy as np
 
 from tailwise.augment.base import FeatureAug, Generate, Mix
 from tailwise.core.errors import TailwiseError, UnknownName, suggest
-from tailwise.core.registry import Slot
+from tailwise.core.registry import REGISTRY, Slot
 from tailwise.core.spec import SpecError, from_plain, parse_call, to_plain
 from tailwise.data.images import sample_sizes
 from tailwise.data.open import guess_source, open_data
@@ -157,7 +157,9 @@ def _from_file(path: Path, data: str | None) -> Recipe:
 
 
 def _from_name(recipe: str, data: str | None, image_size: int | None, **where: str) -> Recipe:
-    if recipe not in recipe_names() and Path(recipe).suffix:
+    # A row such as feature-space-augmentation/table1/cb-0.9 has a dot in its name and is no file.
+    row = recipe.rpartition("/")[0].replace("/", "-") in REGISTRY.names("tables")
+    if recipe not in recipe_names() and Path(recipe).suffix and not row:
         raise TailwiseError(f"no recipe file {recipe}{suggest(recipe, recipe_names())}")
     find_recipe(recipe)
     name, location = guess_source(data or DEFAULT_DATA)

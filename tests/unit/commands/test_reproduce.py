@@ -15,11 +15,14 @@ import pytest
 
 from tailwise.cli import main
 from tailwise.commands import cells, reproduce
+from tailwise.commands.resolve import load_recipe
 from tailwise.core.errors import DataError
 from tailwise.core.spec import to_yaml
 from tailwise.engine.recipe import Data, Recipe
 from tailwise.engine.train import Outcome
+from tailwise.report.cells import all_tables
 from tailwise.report.entries import Ledger
+from tailwise.report.paper import Table
 from tests.unit.report.fabricated import write_run
 
 IMAGES = {"cifar10": 12406, "cifar100": 10847}
@@ -215,3 +218,11 @@ def test_a_report_of_a_table_needs_a_ledger(
     assert "no ledger in reproduced; `tailwise reproduce bag-of-tricks/table8" in error_of(capsys, *table)
     assert "--table reads one folder, got 2" in error_of(capsys, "report", "a", "b", *table[1:])
     assert "--format latex is for a paper's table" in error_of(capsys, "report", "a", "--format", "latex")
+
+
+@pytest.mark.parametrize("table", all_tables(), ids=lambda table: table.name)
+def test_every_row_is_a_recipe_of_the_command_line_on_other_data(table: Table) -> None:
+    for name in table.names():
+        recipe = load_recipe(name, data="digits")
+        assert recipe.name == name
+        assert recipe.data.name == "digits"
