@@ -128,8 +128,8 @@ class _Work:
         agenda = self._agenda(self.ledger.read(), places)
         self._say(agenda.sentences)
         cache, reporter = DataCache(), make_reporter(self.console)
-        for data in dict.fromkeys(item.data for item in agenda.waiting):
-            recipes = [item for item in agenda.waiting if item.data == data]
+
+        def go(recipes: Sequence[Recipe]) -> None:
             outs = [folders[item.hash, item.seed] for item in recipes]
             try:
                 outcomes = train_many(
@@ -142,15 +142,24 @@ class _Work:
                     prefixes=self.options.out / "stages",
                 )
             except Interrupted as error:
-                raise Interrupted(f"{error}. Go on with: {self.command}") from error
-            except DataError as error:
-                self.failed.append(f"{data.name} is left out: {error}")
-                continue
-            finally:
                 self._collect(outs)
+                raise Interrupted(f"{error}. Go on with: {self.command}") from error
+            except TailwiseError as error:
+                self._collect(outs)
+                if len({item.hash for item in recipes}) == 1:
+                    self.failed.append(f"{recipes[0].name} is left out: {error}")
+                    return
+                # One row that these data cannot have does not keep the others from them.
+                for one in dict.fromkeys(item.hash for item in recipes):
+                    go([item for item in recipes if item.hash == one])
+                return
+            self._collect(outs)
             for outcome in outcomes:
                 if outcome.error is not None:
                     self.failed.append(f"{outcome.recipe.name} seed {outcome.recipe.seed}: {outcome.error}")
+
+        for data in dict.fromkeys(item.data for item in agenda.waiting):
+            go([item for item in agenda.waiting if item.data == data])
         if is_main_process():
             self._show(self.ledger.read(), places)
         for line in self.failed:

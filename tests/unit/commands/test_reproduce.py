@@ -16,7 +16,7 @@ import pytest
 from tailwise.cli import main
 from tailwise.commands import cells, reproduce
 from tailwise.commands.resolve import load_recipe
-from tailwise.core.errors import DataError
+from tailwise.core.errors import DataError, TailwiseError
 from tailwise.core.spec import to_yaml
 from tailwise.engine.recipe import Data, Recipe
 from tailwise.engine.train import Outcome
@@ -226,3 +226,20 @@ def test_every_row_is_a_recipe_of_the_command_line_on_other_data(table: Table) -
         recipe = load_recipe(name, data="digits")
         assert recipe.name == name
         assert recipe.data.name == "digits"
+
+
+def test_a_row_that_the_data_cannot_have_does_not_keep_the_others(
+    made_up: list[Recipe], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = reproduce.train_many
+
+    def refuse(recipes: Sequence[Recipe], outs: Sequence[Path], **keywords: Any) -> list[Outcome]:
+        if any(recipe.name.endswith("/focal") for recipe in recipes):
+            raise TailwiseError("no such classes")
+        return train(recipes, outs, **keywords)
+
+    monkeypatch.setattr(reproduce, "train_many", refuse)
+    command = ["reproduce", "bag-of-tricks/table8", "--columns", "cifar10-lt-100", "--seeds", "2", "--no-probe"]
+    assert main(command) == 1
+    assert {recipe.name.rpartition("/")[2] for recipe in made_up} == {"ce", "cb-focal", "cs-ce"}
+    assert "not done: bag-of-tricks/table8/focal is left out: no such classes" in capsys.readouterr().out

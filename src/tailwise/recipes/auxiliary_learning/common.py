@@ -13,8 +13,6 @@ from tailwise.report.paper import Column, Measure, Numbers, Row, Table
 
 #: The key of the paper in the bibliography.
 PAPER = "zhang2019balance"
-#: Z, images of each class in a step.
-IMAGES_PER_CLASS = 4
 #: As the paper prints them: many, medium and low shot, overall.
 MEASURES: tuple[tuple[Measure, str], ...] = (("many", "many"), ("medium", "medium"), ("few", "low"), ("all", "overall"))
 
@@ -90,7 +88,7 @@ def ft_rrs_cbs(expected: Numbers) -> Row:
     """Regular sampling, then class-balanced sampling."""
 
     def recipe(base: Recipe) -> Recipe:
-        return fine_tuned(base, IMAGES_PER_CLASS)
+        return fine_tuned(base)
 
     note = "Length and rate of the second stage are ours: a third of the epochs, a tenth of the rate."
     return Row("ft-rrs-cbs", "ftRRS+CBS", recipe, expected, note=note)
@@ -113,7 +111,8 @@ def rotation_augmentation(expected: Numbers) -> Row:
 
 
 def _cbs_only(base: Recipe) -> Recipe:
-    return class_balanced(base, IMAGES_PER_CLASS)
+    # Z is the paper's 4 on its data sets, and more on data with too few classes for that.
+    return class_balanced(base)
 
 
 def _base(recipe: Callable[[], Recipe]) -> Callable[[object], Recipe]:

@@ -17,7 +17,10 @@ from tailwise.samplers.base import Sampler
 from tailwise.samplers.power import Power
 from tailwise.samplers.progressive import Progressive
 
-CAM = "Lengths (160 + 40 epochs) and rates are those of the code; its maps come from the epoch best on the test images, ours from the last."
+CAM = (
+    "Lengths (160 + 40 epochs) and rates are those of the code; its maps come from the epoch best on the test images, "
+    "ours from the last."
+)
 NO_CODE = "The authors published no code for this row."
 FOCAL = "Printed with cross-entropy in the first stage; the code has focal loss there."
 
