@@ -34,7 +34,7 @@ class Groups:
     """
 
     rule: Literal["rank", "imbalance", "counts", "cuts", "official"] = "rank"
-    """rank: equally many classes each, the rest in the last group; imbalance: equal ratios of counts; counts: by
+    """By rank: equally many classes each, the rest in the last group; imbalance: equal ratios of counts; counts: by
     `thresholds`; cuts: by `cuts`; official: the cuts of the authors' code for 10, 100, 1000 and 8142 classes, rank for
     any other number of classes or groups."""
     thresholds: tuple[int, ...] = (100, 19)
