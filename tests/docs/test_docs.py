@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tailwise.cli import main
 from tailwise.core.registry import PACKAGES, REGISTRY
 from tailwise.engine.schedule import Cosine, MultiStep
 from tailwise.recipes.base import base_recipe
@@ -221,3 +222,25 @@ def test_hyper_parameters_and_presets_stand_on_the_page(tmp_path: Path) -> None:
     assert "`class_balanced` is `power(q=0.0)`" in power
     recipe = (tmp_path / "recipes" / "balanced-softmax.md").read_text(encoding="utf-8")
     assert "`stages.0.objective.0.loss._type`\n  - `'cross_entropy'`\n  - `'balanced_softmax'`" in recipe
+
+
+#: Document -> table -> what stands before and after its rows.
+FILLED = {
+    "README.md": {"bag-of-tricks/table8": ("<!-- table8:begin -->", "<!-- table8:end -->")},
+    "results/bag_of_tricks/digits.md": {
+        f"bag-of-tricks/table{number}": (f"## Table {number}:", "## ") for number in range(3, 12)
+    },
+}
+
+
+@pytest.mark.parametrize("page", FILLED)
+def test_tables_of_results_are_what_the_stored_results_give(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for table, (before, after) in FILLED[page].items():
+        assert (
+            main(["report", str(ROOT / "results"), "--table", table, "--data", "digits", "--format", "markdown"]) == 0
+        )
+        given = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+        shown = text.partition(before)[2].partition(after)[0].splitlines()
+        assert [line for line in shown if line.startswith("|")] == given
+        assert len(given) > 3
