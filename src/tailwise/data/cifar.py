@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from tailwise.data.open import Splits, refuse_unused
 
 #: Where the files are looked for and downloaded to when no root is given.
 DEFAULT_ROOT = Path("data")
+#: Classes, and training images of each: known without a look at the files.
+SIZES: Mapping[str, tuple[int, int]] = MappingProxyType({"cifar10": (10, 5000), "cifar100": (100, 500)})
 
 
 @register("cifar10", kind="datasets")

@@ -9,13 +9,11 @@ import torch
 
 from tailwise.core.errors import TailwiseError
 from tailwise.core.stats import ClassStats
+from tailwise.data.cifar import SIZES
 from tailwise.engine.prepare import open_splits
 from tailwise.engine.recipe import Data, Recipe
 from tailwise.engine.task import Task
 from tailwise.models.cost import Cost, cost_of
-
-#: Classes of the data sets that need no look at files.
-CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "synthetic": 4}
 
 
 def recipe_cost(recipe: Recipe, num_classes: int) -> Cost:
@@ -42,9 +40,9 @@ def recipe_cost(recipe: Recipe, num_classes: int) -> Cost:
 
 
 def classes_of(data: Data) -> int:
-    """The number of classes of a data section; files are looked at for ``folder`` and ``list`` only.
+    """The number of classes of a data section; the files of CIFAR need not be there.
 
     Raises:
         DataError: The files cannot be read.
     """
-    return CLASSES[data.name] if data.name in CLASSES else open_splits(data).train.num_classes
+    return SIZES[data.name][0] if data.name in SIZES else open_splits(data).train.num_classes

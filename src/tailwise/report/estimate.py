@@ -12,6 +12,7 @@ import torch
 from tailwise.core.errors import TailwiseError
 from tailwise.core.spec import to_plain
 from tailwise.core.stats import ClassStats
+from tailwise.data.cifar import SIZES
 from tailwise.data.profiles import class_profile
 from tailwise.engine.prepare import cut_index, open_splits
 from tailwise.engine.recipe import Data, Recipe
@@ -20,20 +21,18 @@ from tailwise.engine.task import Task
 from tailwise.engine.threads import cpu_threads
 from tailwise.report.ledger import Result
 
-#: Classes and training images of the data sets that need not be opened to be counted.
-KNOWN = (("cifar10", 10, 5000), ("cifar100", 100, 500))
 #: Most images of a probe's step, and how many steps it times.
 PROBE_BATCH, PROBE_STEPS = 16, 3
 
 
 def count_images(data: Data) -> int | None:
     """Training images of a data section; None when that cannot be told, because the files are not there."""
-    for name, classes, most in KNOWN:
-        if data.name == name and data.subset is None:
-            most = data.max_per_class or most
-            if data.imbalance_factor is None:
-                return classes * most
-            return int(class_profile(data.profile, classes, most, data.imbalance_factor).sum())
+    if data.name in SIZES and data.subset is None:
+        classes, most = SIZES[data.name]
+        most = data.max_per_class or most
+        if data.imbalance_factor is None:
+            return classes * most
+        return int(class_profile(data.profile, classes, most, data.imbalance_factor).sum())
     try:
         return len(cut_index(data, open_splits(data)))
     except TailwiseError:
