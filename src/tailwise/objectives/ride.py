@@ -33,11 +33,11 @@ class Ride(Objective):
     with :math:`u_c = \gamma C n_c / N + 1 - \gamma`: the larger :math:`\gamma`, the more the rare classes count.
 
     This is the form of the authors' published code. The paper's own equations have not been compared with it: to our
-    knowledge they compare experts with each other and bring the largest :math:`u_c` to 1 by adding a constant,
-    where the code compares with the mean, which it calls nearly the same, and divides. The code has
-    :math:`\lambda = -0.2` for all data sets (issue threads name -0.45 for CIFAR-100), :math:`\gamma = 0` for the first 160 of 200 epochs and :math:`\gamma` = 0.05 (0.02 on
-    ImageNet-LT) with class weights in the rest; see the recipe ``ride``. The individual loss's margin is in units of
-    the logits, that is of cosines times the scale of the head.
+    knowledge they compare experts with each other and bring the largest :math:`u_c` to 1 by adding a constant, where
+    the code compares with the mean, which it calls nearly the same, and divides. The code has :math:`\lambda = -0.2`
+    for all data sets (issue threads name -0.45 for CIFAR-100), :math:`\gamma = 0` for the first 160 of 200 epochs and
+    :math:`\gamma` = 0.05 (0.02 on ImageNet-LT) with class weights in the rest; see the recipe ``ride``. The individual
+    loss's margin is in units of the logits, that is of cosines times the scale of the head.
 
     With mixed targets the individual loss is mixed; the diversity does not depend on labels.
 
