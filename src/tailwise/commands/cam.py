@@ -10,7 +10,6 @@ from typing import Annotated, cast
 import numpy as np
 import torch
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
@@ -21,13 +20,13 @@ from tailwise.augment.cam_compose import CamCompose
 from tailwise.augment.cam_transform import CamTransform
 from tailwise.augment.cam_warp import TRANSFORMS
 from tailwise.commands.options import checked
+from tailwise.commands.picture import write_picture
 from tailwise.core.errors import DataError, TailwiseError
 from tailwise.core.rng import generator
 from tailwise.data.images import decode
 from tailwise.data.index import LongTailIndex
 from tailwise.data.pool import Pool
 from tailwise.data.rgb import UnreadableImage
-from tailwise.engine.checkpoint import write_error
 from tailwise.engine.load import load_network
 from tailwise.engine.prepare import open_splits
 from tailwise.engine.recipe import Recipe
@@ -62,8 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         if value < least:
             raise TailwiseError(f"{name} must be at least {least}, got {value}")
     recipe, network, result = load_network(options.run)
-    root = recipe.data.root if options.root is None else str(options.root)
-    splits = open_splits(dataclasses.replace(recipe.data, root=root))
+    splits = open_splits(recipe.data, options.root)
     index = LongTailIndex.load(options.run / "index.json", splits.train)
     groups = shot_groups(recipe.evaluate.shots, index.counts)
     rng = generator(options.seed, "cam sheet")
@@ -77,12 +75,7 @@ def run(arguments: Sequence[str]) -> int:
         what = f"foreground where the map exceeds {times}its mean"
     sheet = cam_sheet(_rows(generate, images, maps, labels, index, groups, rng), f"{recipe.name} on {name}: {what}")
     out = options.out or options.run / "cam.png"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        FigureCanvasAgg(sheet)
-        sheet.savefig(out, format="png", dpi=150, transparent=False, facecolor="white", metadata={"Software": None})
-    except OSError as error:
-        raise write_error(error, out.parent) from error
+    write_picture(sheet, out)
     console = Console()
     top1 = float(result.last["top1"])
     console.print(

@@ -148,8 +148,7 @@ def images_to_measure(options: Where, recipe: Recipe, class_names: tuple[str, ..
 
 def _open(options: Where, recipe: Recipe, class_names: tuple[str, ...]) -> tuple[Pool, PackedImages | None]:
     if options.data is None:
-        root = recipe.data.root if options.root is None else str(options.root)
-        splits = open_splits(dataclasses.replace(recipe.data, root=root))
+        splits = open_splits(recipe.data, options.root)
         pack = None if recipe.data.pixels is None else open_for(recipe.data, splits)
         return splits.test, None if pack is None else pack.eval
     name, location = guess_source(options.data)
@@ -160,8 +159,7 @@ def _open(options: Where, recipe: Recipe, class_names: tuple[str, ...]) -> tuple
 
 def _features(options: EvaluateOptions, recipe: Recipe, network: Network, runtime: Runtime) -> TrainingFeatures:
     """Features of the images that the run was trained on, whatever is evaluated."""
-    root = recipe.data.root if options.data is not None or options.root is None else str(options.root)
-    splits = open_splits(dataclasses.replace(recipe.data, root=root))
+    splits = open_splits(recipe.data, options.root if options.data is None else None)
     pack = None if recipe.data.pixels is None else open_for(recipe.data, splits)
     index = LongTailIndex.load(options.run / "index.json", splits.train)
     return features_of(network, recipe, splits.train, None if pack is None else pack.train, index, runtime)

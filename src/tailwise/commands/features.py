@@ -10,7 +10,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
@@ -18,13 +17,13 @@ from torch import Tensor
 from tailwise.analysis.feature_scatter import feature_scatter
 from tailwise.augment.feature_space import FeatureSpace
 from tailwise.commands.options import checked
+from tailwise.commands.picture import write_picture
 from tailwise.core.errors import DataError, TailwiseError
 from tailwise.core.rng import generator
 from tailwise.data.images import decode
 from tailwise.data.index import LongTailIndex
 from tailwise.data.pool import Pool
 from tailwise.data.rgb import UnreadableImage
-from tailwise.engine.checkpoint import write_error
 from tailwise.engine.load import load_network
 from tailwise.engine.prepare import open_splits
 from tailwise.engine.recipe import Recipe
@@ -63,8 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         if value < least:
             raise TailwiseError(f"{name} must be at least {least}, got {value}")
     recipe, network, _ = load_network(options.run)
-    root = recipe.data.root if options.root is None else str(options.root)
-    splits = open_splits(dataclasses.replace(recipe.data, root=root))
+    splits = open_splits(recipe.data, options.root)
     index = LongTailIndex.load(options.run / "index.json", splits.train)
     order = index.stats.by_frequency
     chosen = order[np.unique(np.linspace(0, order.size - 1, options.classes).round().astype(int))]
@@ -78,12 +76,7 @@ def run(arguments: Sequence[str]) -> int:
         {name: part.numpy() for name, part in parts.items()}, labels, index.class_names, seed=options.seed
     )
     out = options.out or options.run / "features.png"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        FigureCanvasAgg(figure)
-        figure.savefig(out, format="png", dpi=150, transparent=False, facecolor="white", metadata={"Software": None})
-    except OSError as error:
-        raise write_error(error, out.parent) from error
+    write_picture(figure, out)
     console = Console()
     console.print(f"{len(labels)} evaluation images of {len(chosen)} classes", highlight=False, soft_wrap=True)
     console.print(f"picture: {out}", highlight=False, soft_wrap=True)

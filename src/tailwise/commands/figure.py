@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
@@ -20,10 +19,10 @@ from tailwise.analysis.gain_bars import gains_over
 from tailwise.analysis.tsne import PER_CLASS, PER_GROUP, chosen_classes, chosen_images, embedding, tsne
 from tailwise.analysis.weight_norms import vector_lengths, weight_norms
 from tailwise.commands.options import checked
+from tailwise.commands.picture import write_picture
 from tailwise.commands.report import grouped_results
 from tailwise.core.errors import DataError, TailwiseError
 from tailwise.data.images import find_unreadable
-from tailwise.engine.checkpoint import write_error
 from tailwise.engine.load import load_network
 from tailwise.engine.packed import open_for
 from tailwise.engine.prepare import open_splits
@@ -74,14 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     draw = {"gains": _gains, "weight-norms": _weight_norms, "class-losses": _class_losses, "tsne": _tsne}
     figure = draw[options.kind](groups, options)
     out = options.out or Path(f"{options.kind}.png")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        FigureCanvasAgg(figure)
-        figure.savefig(out, dpi=150, transparent=False, facecolor="white")
-    except OSError as error:
-        raise write_error(error, out.parent) from error
-    except ValueError as error:
-        raise TailwiseError(f"cannot write {out}: {error}") from error
+    write_picture(figure, out)
     Console().print(f"picture: {out}", highlight=False, soft_wrap=True)
     return 0
 
@@ -142,8 +134,7 @@ def _features(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """What the classifier reads of the first images of some classes of the run's evaluation split, and their labels."""
     recipe, network, _ = load_network(result.folder)
-    root = recipe.data.root if options.root is None else str(options.root)
-    splits = open_splits(dataclasses.replace(recipe.data, root=root))
+    splits = open_splits(recipe.data, options.root)
     pack = None if recipe.data.pixels is None else open_for(recipe.data, splits)
     positions = chosen_images(np.asarray(splits.test.labels), classes, options.per_class)
     threads = max(1, recipe.data.workers)

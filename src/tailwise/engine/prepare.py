@@ -66,12 +66,17 @@ class Prepared:
         return self.pack.train.sizes[self.index.positions]
 
 
-def open_splits(data: Data) -> Splits:
-    """The pools that a data section names."""
+def open_splits(data: Data, root: Path | None = None) -> Splits:
+    """The pools that a data section names.
+
+    Args:
+        data: Of a recipe.
+        root: Where the files lie now, in place of the section's own root.
+    """
     return open_data(
         data.name,
         location=_path(data.location),
-        root=_path(data.root),
+        root=root or _path(data.root),
         eval_split=data.eval_split,
         eval_list=_path(data.eval_list),
     )
